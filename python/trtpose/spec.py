@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model spec: what must be known of a network to read its outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from .errors import ModelError
+
+__all__ = ["LAYOUTS", "METADATA_KEY", "ModelSpec"]
+
+LAYOUTS = ("heads", "heads5d", "decoded", "channels_first", "final")
+METADATA_KEY = "trtpose"
+"""Key of the spec in ONNX ``metadata_props`` and in the header of an engine file; also the version field of the JSON."""
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How to feed a network and how to read what it returns.
+
+    Attributes:
+        layout: one of :data:`LAYOUTS`, see ``docs/conventions.md``.
+        imgsz: height and width in pixels the network was made for; the default size of a dynamic one.
+        strides: input pixels per grid cell, one per output for ``heads`` and ``heads5d``; for the other layouts the
+            largest says which multiples are valid input sizes.
+        anchors: for ``heads`` and ``heads5d``, per stride the (width, height) of each anchor in input pixels.
+        outputs: names of the output tensors in stride order; empty means the order of the file.
+        names: class names.
+        kpt_shape: number of keypoints and numbers per keypoint (3: x, y, confidence; 2: x, y).
+        kpt_names, skeleton, sigmas, flip_idx: optional description of the keypoints: a name each, pairs of 0-based
+            indices joined by a line, OKS sigmas (COCO keypoint evaluation), and the index each takes in a mirrored picture.
+        color, mean, std, pad: the input is ``(pixel - mean) / std`` per channel in ``color`` order, planar float;
+            the letterbox border has the grey value ``pad``.
+        name: what the model is called.
+    """
+
+    layout: str
+    imgsz: tuple[int, int]
+    strides: tuple[int, ...]
+    names: tuple[str, ...]
+    kpt_shape: tuple[int, int]
+    anchors: tuple[tuple[tuple[float, float], ...], ...] = ()
+    outputs: tuple[str, ...] = ()
+    kpt_names: tuple[str, ...] = ()
+    skeleton: tuple[tuple[int, int], ...] = ()
+    sigmas: tuple[float, ...] = ()
+    flip_idx: tuple[int, ...] = ()
+    color: str = "rgb"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    pad: int = 114
+    name: str = ""
+    extra: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}), compare=False)
+
+    def __post_init__(self) -> None:
+        def require(ok: bool, what: str) -> None:
+            if not ok:
+                raise ModelError(f"model spec {self.name or '(unnamed)'}: {what}")
+
+        require(self.layout in LAYOUTS, f"layout is {self.layout!r}, expected one of {', '.join(LAYOUTS)}")
+        require(len(self.imgsz) == 2 and min(self.imgsz) > 0, f"imgsz is {self.imgsz}, expected [height, width] in pixels")
+        require(len(self.strides) > 0 and min(self.strides) > 0, f"strides is {self.strides}, expected positive numbers")
+        require(len(self.names) > 0, "names is empty, expected one name per class")
+        require(
+            len(self.kpt_shape) == 2 and self.kpt_shape[0] > 0 and self.kpt_shape[1] in (2, 3),
+            f"kpt_shape is {self.kpt_shape}, expected [keypoints, 2 or 3]",
+        )
+        if self.layout in ("heads", "heads5d"):
+            require(
+                len(self.anchors) == len(self.strides) and len({len(level) for level in self.anchors}) == 1,
+                f"{len(self.anchors)} levels of anchors for {len(self.strides)} strides, expected as many anchors for each stride",
+            )
+        count = self.keypoints
+        for name in ("kpt_names", "sigmas", "flip_idx"):
+            values = cast("tuple[Any, ...]", getattr(self, name))
+            require(len(values) in (0, count), f"{name} has {len(values)} entries for {count} keypoints")
+        require(all(0 <= i < count for edge in self.skeleton for i in edge), f"skeleton points outside 0..{count - 1}")
+        require(sorted(self.flip_idx) in ([], list(range(count))), "flip_idx is not a permutation of the keypoints")
+        require(all(s > 0 for s in self.sigmas), "sigmas must be positive")
+        require(self.color in ("rgb", "bgr"), f"color is {self.color!r}, expected rgb or bgr")
+        require(len(self.mean) == 3 and len(self.std) == 3 and min(self.std) > 0, "mean and std need three numbers each, std above 0")
+        require(0 <= self.pad <= 255, f"pad is {self.pad}, expected 0 to 255")
+
+    @property
+    def keypoints(self) -> int:
+        """Number of keypoints per person."""
+        return self.kpt_shape[0]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    @property
+    def anchors_per_cell(self) -> int:
+        """Anchors per grid cell; 0 for layouts without anchors."""
+        return len(self.anchors[0]) if self.anchors else 0
+
+    @property
+    def max_stride(self) -> int:
+        """Largest stride in pixels: input height and width must be multiples of it."""
+        return max(self.strides)
+
+    @property
+    def fields(self) -> int:
+        """Numbers per anchor in ``heads``, ``heads5d`` and ``decoded``: box, objectness, classes, keypoints."""
+        return 5 + self.classes + self.kpt_shape[0] * self.kpt_shape[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain JSON types; ``from_dict`` reads it back."""
+
+        def plain(value: Any) -> Any:
+            return [plain(v) for v in cast("tuple[Any, ...]", value)] if isinstance(value, tuple) else value
+
+        known = {key: plain(value) for key, value in self.__dict__.items() if key != "extra"}
+        return {METADATA_KEY: _VERSION, **known, **self.extra}
+
+    def to_json(self, indent: int | None = None) -> str:
+        """:meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str = "model spec") -> ModelSpec:
+        """Build a spec from plain JSON types.
+
+        Args:
+            values: keys as the attributes; unknown keys are kept in ``extra``.
+            source: what to call the item in an error, usually the file's name.
+
+        Raises:
+            ModelError: a field is missing, of the wrong type or inconsistent; the message names it.
+        """
+        data = dict(values)
+        version = data.pop(METADATA_KEY, _VERSION)
+        if version != _VERSION:
+            raise ModelError(f"{source}: model spec version {version!r} is not supported, this trtpose reads version {_VERSION}")
+        converted: dict[str, Any] = {}
+        for key, convert in _FIELDS.items():
+            if key not in data:
+                continue
+            value = data.pop(key)
+            try:
+                converted[key] = convert(value)
+            except (TypeError, ValueError, OverflowError):
+                raise ModelError(f"{source}: {key} is {value!r}, which is not of the expected type; see docs/conventions.md") from None
+        missing = [key for key in ("layout", "imgsz", "strides", "names", "kpt_shape") if key not in converted]
+        if missing:
+            raise ModelError(f"{source}: the model spec lacks {', '.join(missing)}; see docs/conventions.md for the fields")
+        try:
+            return cls(**converted, extra=data)
+        except ModelError as error:
+            raise ModelError(f"{source}: {error}") from None
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, source: str = "model spec") -> ModelSpec:
+        """Parse a JSON text; errors as :meth:`from_dict`."""
+        try:
+            values: Any = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{source}: not valid JSON ({error}); a model spec is a JSON object") from None
+        if not isinstance(values, dict):
+            raise ModelError(f"{source}: a model spec is a JSON object, this is a {type(values).__name__}")
+        return cls.from_dict(cast("dict[str, Any]", values), source=source)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ModelSpec:
+        """Read a spec from a JSON file.
+
+        Raises:
+            ModelError: the file cannot be read or is not a valid spec.
+        """
+        try:
+            text = Path(path).read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path}: cannot read the model spec ({error.strerror})") from None
+        return cls.from_json(text, source=str(path))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if _number(value) != int(value):
+        raise ValueError
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _tuple_of(convert: Any) -> Any:
+    def run(value: Any) -> Any:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise TypeError
+        return tuple(convert(v) for v in cast("Sequence[Any]", value))
+
+    return run
+
+
+def _pair_of(convert: Any) -> Any:
+    def run(value: Any) -> Any:
+        pair = _tuple_of(convert)(value)
+        if len(pair) != 2:
+            raise ValueError
+        return pair
+
+    return run
+
+
+_FIELDS: dict[str, Any] = {
+    "layout": _text,
+    "imgsz": _pair_of(_whole),
+    "strides": _tuple_of(_whole),
+    "names": _tuple_of(_text),
+    "kpt_shape": _pair_of(_whole),
+    "anchors": _tuple_of(_tuple_of(_pair_of(_number))),
+    "outputs": _tuple_of(_text),
+    "kpt_names": _tuple_of(_text),
+    "skeleton": _tuple_of(_pair_of(_whole)),
+    "sigmas": _tuple_of(_number),
+    "flip_idx": _tuple_of(_whole),
+    "color": _text,
+    "mean": _tuple_of(_number),
+    "std": _tuple_of(_number),
+    "pad": _whole,
+    "name": _text,
+}
