@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Output files: written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Generator
+from pathlib import Path
+
+from .errors import InputError
+
+__all__ = ["atomic_path", "cannot_write", "check_writable", "describe", "make_folder", "write_bytes", "write_text"]
+
+
+def describe(error: OSError) -> str:
+    """What the system says of an error, without the file name (which our messages begin with)."""
+    return error.strerror or type(error).__name__
+
+
+def _is_special(path: Path) -> bool:
+    """Whether ``path`` is a pipe or a device: written straight through, since renaming would replace it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _temporary(target: Path) -> Path:
+    """Create an empty hidden file beside ``target`` with the same suffix (encoders choose a format by it)."""
+    for _ in range(100):
+        path = target.parent / f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}"
+        try:
+            # 0o666 less the umask, as for any new file; tempfile would make it unreadable to others.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            continue
+        return path
+    raise FileExistsError(f"no free temporary name beside {target}")
+
+
+def _no_place(target: Path, error: OSError) -> InputError:
+    if not target.parent.exists():
+        return InputError(f"{target}: the folder {target.parent} does not exist; create it or choose another place")
+    if not target.parent.is_dir():
+        return InputError(f"{target}: {target.parent} is a file, not a folder; choose another place")
+    return InputError(
+        f"{target}: cannot write there ({describe(error)}); choose another place or change its permissions"
+    )
+
+
+def cannot_write(target: str | Path, error: OSError) -> InputError:
+    """The error for a file that could be opened but not written to its end."""
+    return InputError(f"{target}: cannot be written ({describe(error)}); free some space or choose another place")
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Generator[Path]:
+    """A temporary file to write; it takes the name ``path`` when the block ends well and vanishes when it does not.
+
+    The temporary file lies in the folder of ``path``, so that the renaming is atomic. A symbolic link is followed, a
+    pipe or device is written to directly.
+
+    Raises:
+        InputError: ``path`` is a folder, its folder does not exist or is not writable, or renaming failed. What the
+            block raises passes unchanged.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; give the name of a file")
+    if _is_special(target):
+        yield target
+        return
+    target = target.resolve()
+    try:
+        temporary = _temporary(target)
+    except OSError as error:
+        raise _no_place(target, error) from None
+    try:
+        yield temporary
+        try:
+            temporary.replace(target)
+        except OSError as error:
+            raise cannot_write(target, error) from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all; errors as :func:`atomic_path`."""
+    with atomic_path(path) as temporary:
+        try:
+            temporary.write_bytes(data)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file (UTF-8) whole or not at all; errors as :func:`atomic_path`."""
+    write_bytes(path, text.encode())
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out before long work whether ``path`` can be written at its end; leaves nothing behind.
+
+    Raises:
+        InputError: as :func:`atomic_path`.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; give the name of a file")
+    if _is_special(target):
+        return
+    target = target.resolve()
+    try:
+        _temporary(target).unlink()
+    except OSError as error:
+        raise _no_place(target, error) from None
+
+
+def make_folder(path: str | Path) -> bool:
+    """Make a folder for results and see that it can be written.
+
+    Returns:
+        Whether it was made here.
+
+    Raises:
+        InputError: a file has that name, or it cannot be made or written.
+    """
+    folder = Path(path)
+    existed = folder.is_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"{folder}: is a file; give the name of a folder for the results") from None
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be made ({describe(error)}); choose another place") from None
+    try:
+        _temporary(folder / "trtpose").unlink()
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be written ({describe(error)}); choose another place") from None
+    return not existed

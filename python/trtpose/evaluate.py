@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO keypoint evaluation (OKS average precision) of an engine."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ._files import describe
+from ._optional import require
+from .errors import InputError
+from .skeletons import skeleton_for
+from .sources import MAX_PIXELS, Frame, Sources
+from .spec import ModelSpec
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["CONF", "METRICS", "evaluate"]
+
+METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+"""The ten figures of the COCO keypoint evaluation, in its order."""
+
+CONF = 0.05
+"""Default confidence threshold of an evaluation.
+
+Average precision is the area under a curve that ends where the threshold cuts it, so the threshold must be far below
+the 0.25 of daily use. COCO's own 0.001 gains little over 0.05 and keeps many times the candidates.
+"""
+
+_MAX_JSON = 2 << 30
+
+
+@dataclass(frozen=True)
+class _Truth:
+    dataset: dict[str, Any]
+    images: list[tuple[int, str]]
+    categories: dict[int, int]
+    use_area: bool
+
+
+def evaluate(
+    engine: Engine,
+    images: str | Path,
+    annotations: str | Path,
+    *,
+    conf: float = CONF,
+    iou: float | None = None,
+    max_det: int | None = None,
+    on_error: Callable[[InputError], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> dict[str, float]:
+    """Run an engine over annotated pictures and compute the ten COCO keypoint figures.
+
+    Only the pictures that the annotation file lists are read; others in the folder play no part. The similarity is OKS
+    with the sigmas of the model spec, or COCO's where the spec has none and the keypoints are COCO's.
+
+    Args:
+        engine: the model; its batch size is used.
+        images: folder of the pictures.
+        annotations: COCO keypoint annotations, JSON.
+        conf, iou, max_det: thresholds of this run; None keeps the engine's.
+        on_error: called for a picture that is missing or cannot be read, which is then left out of the evaluation;
+            without it the error is raised.
+        progress: called with the number of pictures done and their total.
+        max_pixels: larger pictures are refused.
+
+    Returns:
+        AP, AP50, AP75, APm, APl, AR, AR50, AR75, ARm, ARl, each 0..1, or -1 (as COCO has it) where no annotated person
+        is of the size in question.
+
+    Raises:
+        InputError: the annotations are not COCO keypoint annotations or do not fit the model, the folder does not
+            exist, or no picture could be used.
+        DeviceError: faster-coco-eval is not installed.
+    """
+    spec = engine.spec
+    folder = Path(images)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of pictures; give the folder the annotations speak of")
+    sigmas = skeleton_for(spec).sigmas
+    if not sigmas:
+        raise InputError(
+            f"{engine.model}: the model spec has no sigmas for its {spec.keypoints} keypoints, which OKS needs; "
+            "give a spec with `sigmas`, one number per keypoint"
+        )
+    truth = _load(Path(annotations), spec)
+    coco: Any = require("faster_coco_eval", package="faster-coco-eval", extra="eval", purpose="the evaluation")
+
+    results: list[dict[str, Any]] = []
+    used: list[int] = []
+    done = 0
+
+    def run(batch: list[Frame]) -> None:
+        frames = [frame.image for frame in batch if frame.image is not None]
+        for frame, poses in zip(batch, engine.infer(frames, conf=conf, iou=iou, max_det=max_det), strict=True):
+            image_id = truth.images[frame.position][0]
+            used.append(image_id)
+            results.extend(poses.to_coco(image_id, truth.categories))
+
+    # Pictures by name, not by Sources' rules: a name with * or one that looks like a camera number is still a picture.
+    paths = [_find(folder, name) for _, name in truth.images]
+    batch: list[Frame] = []
+    with Sources.of_files(paths, max_pixels=max_pixels) as frames:
+        for frame in frames:
+            if frame.error is not None:
+                if on_error is None:
+                    raise frame.error
+                on_error(frame.error)
+            else:
+                batch.append(frame)
+            done += 1
+            if len(batch) == max(engine.batch, 1) or (done == len(paths) and batch):
+                run(batch)
+                batch = []
+            if progress is not None:
+                progress(done, len(paths))
+    if not used:
+        raise InputError(f"{folder}: none of the {len(paths)} annotated pictures could be used; check the folder")
+    return _score(coco, truth, results, used, sigmas)
+
+
+def _find(folder: Path, name: str) -> Path:
+    """COCO's file names may carry the folder of the set, which the user's folder may or may not repeat."""
+    path = folder / name
+    if not path.exists():
+        plain = folder / Path(name).name
+        if plain.exists():
+            return plain
+    return path
+
+
+def _score(
+    coco: Any, truth: _Truth, results: list[dict[str, Any]], used: list[int], sigmas: tuple[float, ...]
+) -> dict[str, float]:
+    def silent(*_: object) -> None:
+        pass
+
+    ground = coco.COCO(truth.dataset, print_function=silent)
+    found = ground.loadRes(results)
+    judge = coco.COCOeval_faster(
+        ground,
+        found,
+        iouType="keypoints",
+        print_function=silent,
+        kpt_oks_sigmas=list(sigmas),
+        use_area=truth.use_area,
+    )
+    judge.params.imgIds = sorted(used)
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    return {name: round(float(value), 6) for name, value in zip(METRICS, judge.stats, strict=False)}
+
+
+def _load(path: Path, spec: ModelSpec) -> _Truth:
+    """Read and check the annotations; what comes back is safe to hand to the evaluation, which checks little."""
+
+    def wrong(what: str) -> InputError:
+        return InputError(f"{path}: {what}; expected COCO keypoint annotations")
+
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            raise wrong("is too large")
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the annotations cannot be read ({describe(error)}); check the name") from None
+    try:
+        data: Any = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise wrong(f"not valid JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise wrong(f"holds a {type(data).__name__}")
+    document = cast("dict[str, Any]", data)
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for key in ("images", "annotations", "categories"):
+        part = document.get(key)
+        if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in cast("list[Any]", part)):
+            raise wrong(f"has no list `{key}` of objects")
+        parts[key] = cast("list[dict[str, Any]]", part)
+
+    images: dict[int, str] = {}
+    for number, entry in enumerate(parts["images"]):
+        image_id, name = entry.get("id"), entry.get("file_name")
+        if not _is_whole(image_id) or not isinstance(name, str) or not name or "\0" in name:
+            raise wrong(f"images[{number}] lacks a whole `id` or a `file_name`")
+        if image_id in images:
+            raise wrong(f"images[{number}] repeats the id {image_id}")
+        images[cast("int", image_id)] = name
+    if not images:
+        raise wrong("lists no picture")
+
+    categories = _match_categories(parts["categories"], spec, wrong)
+    wanted = set(categories.values())
+    kept: list[dict[str, Any]] = []
+    use_area = True
+    for number, entry in enumerate(parts["annotations"]):
+        category = entry.get("category_id")
+        if not _is_whole(category) or category not in wanted or "keypoints" not in entry:
+            continue
+        where = f"annotations[{number}]"
+        points = entry["keypoints"]
+        if not _are_numbers(points, None):
+            raise wrong(f"{where} has `keypoints` that are not a list of numbers")
+        if len(points) != 3 * spec.keypoints:
+            raise InputError(
+                f"{path}: {where} has {len(points)} keypoint numbers where the model's {spec.keypoints} keypoints need "
+                f"{3 * spec.keypoints}; evaluate a model with annotations of its own keypoints"
+            )
+        if entry.get("image_id") not in images:
+            raise wrong(f"{where} belongs to picture {entry.get('image_id')!r}, which is not listed")
+        if not _are_numbers(entry.get("bbox"), 4):
+            raise wrong(f"{where} lacks a `bbox` of four numbers")
+        crowd = entry.get("iscrowd", 0)
+        if crowd not in (0, 1):
+            raise wrong(f"{where} has iscrowd {crowd!r}, not 0 or 1")
+        area = entry.get("area")
+        if area is None:
+            use_area = False
+            area = entry["bbox"][2] * entry["bbox"][3]
+        elif not _are_numbers([area], 1):
+            raise wrong(f"{where} has an `area` that is not a number")
+        kept.append(
+            {
+                # Unique ids matter to the matching and are often repeated in files made by hand.
+                "id": len(kept) + 1,
+                "image_id": entry["image_id"],
+                "category_id": category,
+                "bbox": [float(value) for value in entry["bbox"]],
+                "area": float(area),
+                "iscrowd": int(crowd),
+                "keypoints": [float(value) for value in points],
+                "num_keypoints": sum(1 for value in points[2::3] if value > 0),
+            }
+        )
+    if not kept:
+        raise wrong(f"annotates nobody with keypoints in the categories of the model ({', '.join(spec.names)})")
+    dataset = {
+        "images": [{"id": image_id, "file_name": name} for image_id, name in images.items()],
+        "categories": [entry for entry in parts["categories"] if entry["id"] in wanted],
+        "annotations": kept,
+    }
+    return _Truth(dataset, list(images.items()), categories, use_area)
+
+
+def _match_categories(
+    entries: list[dict[str, Any]], spec: ModelSpec, wrong: Callable[[str], InputError]
+) -> dict[int, int]:
+    """COCO category id of each class: by name, or the only one for the only class."""
+    by_name: dict[str, int] = {}
+    for number, entry in enumerate(entries):
+        if not _is_whole(entry.get("id")):
+            raise wrong(f"categories[{number}] lacks a whole `id`")
+        by_name.setdefault(str(entry.get("name")), entry["id"])
+    missing = [name for name in spec.names if name not in by_name]
+    if not missing:
+        return {index: by_name[name] for index, name in enumerate(spec.names)}
+    if len(entries) == spec.classes == 1:
+        return {0: cast("int", entries[0]["id"])}
+    raise wrong(f"has no category {missing[0]!r}, a class of the model; it has {', '.join(sorted(by_name)) or 'none'}")
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 62
+
+
+def _are_numbers(values: Any, count: int | None) -> bool:
+    if not isinstance(values, list) or (count is not None and len(cast("list[Any]", values)) != count):
+        return False
+    return all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9 and math.isfinite(value)
+        for value in cast("list[Any]", values)
+    )
+
+
+def table(metrics: Mapping[str, float]) -> str:
+    """The figures as lines of name and value."""
+    return "\n".join(f"{name:<5} {value:7.4f}" for name, value in metrics.items())
