@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# What every target of trtpose is compiled with.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+add_library(trtpose_compile INTERFACE)
+target_compile_features(trtpose_compile INTERFACE cxx_std_17)
+# -ffp-contract=off: CPU and CUDA kernels share their formulas and must give the same bits (docs/adr/0002-contraction.md).
+target_compile_options(trtpose_compile INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -fvisibility=hidden -ffp-contract=off
+  $<$<CONFIG:Release>:-O3> $<$<BOOL:${TRTPOSE_WERROR}>:-Werror>)
+
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+if(TRTPOSE_SANITIZE)
+  # For the whole tree, bindings included: a sanitizer in half of a program reports nonsense.
+  add_compile_options(-fsanitize=${TRTPOSE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${TRTPOSE_SANITIZE})
+endif()

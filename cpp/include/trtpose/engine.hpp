@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole way: frames in, people out.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trtpose/error.hpp"
+#include "trtpose/model_spec.hpp"
+#include "trtpose/session.hpp"
+#include "trtpose/types.hpp"
+
+namespace trtpose {
+
+/// Thresholds; arguments of every call, the engine's are the defaults.
+struct Thresholds {
+    float conf = 0.25f;     ///< keep where objectness and score are above, 0 to 1
+    float iou = 0.65f;      ///< suppress where the overlap (or OKS) is above, 0 to 1
+    int max_det = 300;      ///< poses per frame at most
+    bool agnostic = false;  ///< suppress across classes
+    bool oks = false;       ///< likeness of keypoints instead of overlap of boxes; needs the spec's sigmas
+};
+
+struct EngineOptions {
+    float conf = 0.25f;
+    float iou = 0.65f;
+    int max_det = 300;
+    bool agnostic = false;
+    bool oks = false;
+    std::string device = "auto";    ///< auto, cpu, cuda or cuda:N
+    std::string precision = "f32";  ///< f32, fp16, bf16 or auto
+    std::string spec;               ///< model spec for models that carry none: path of a JSON file, or the JSON text
+    Size imgsz;                     ///< input size for a network that leaves it open; {} takes the spec's
+    int batch = 0;                  ///< frames per run of the network at most; 0: the network's own, 1 if it leaves it open
+    bool rect = false;              ///< smallest multiple of the largest stride that holds the frame, not the whole imgsz
+    int threads = 0;                ///< CPU threads; 0: all
+    int streams = 1;                ///< how many clones may run at the same time on the CPU
+    size_t vram_budget = 0;         ///< bytes the engine may plan for; 0: no limit
+    static constexpr int kMaxMaxDet = 30000;
+};
+
+/// Bytes the engine plans for its batch and size before the first frame.
+struct MemoryPlan {
+    size_t weights = 0, activations = 0, io = 0, staging = 0, workspace = 0;
+    size_t total() const { return weights + activations + io + staging + workspace; }
+};
+
+/// Milliseconds spent in each stage of the last call to infer, summed over its batches.
+struct StageTimes {
+    double letterbox = 0, network = 0, decode = 0, nms = 0, total = 0;
+};
+
+/// A network and everything around it. Calls from several threads are serialised; use clone() to run in parallel.
+class TRTPOSE_API Engine {
+public:
+    /// Open a model file. Throws Error: see ErrorCode.
+    explicit Engine(const std::string& path, const EngineOptions& options = {});
+    /// Use a session of your own.
+    Engine(std::unique_ptr<Session> session, const ModelSpec& spec, const EngineOptions& options = {});
+    ~Engine();
+    Engine(Engine&&) noexcept;
+    Engine& operator=(Engine&&) noexcept;
+
+    /// The people in each frame, one Poses per frame, in order. Slot k of a batch equals frame k alone.
+    /// Throws Error(input) naming the first frame that cannot be used; then none was run.
+    std::vector<Poses> infer(Span<const ImageView> frames);
+    std::vector<Poses> infer(Span<const ImageView> frames, const Thresholds& thresholds);
+
+    /// The same for inputs that are letterboxed and normalised already: N × 3 × height × width float32, results in
+    /// input pixels.
+    std::vector<Poses> infer_tensor(const float* input, int batch, Size size, const Thresholds& thresholds);
+
+    /// The frame as the network would see it: 3 × height × width float32.
+    std::vector<float> letterbox(const ImageView& frame, Size* size = nullptr) const;
+
+    /// A second engine on the same weights with buffers of its own.
+    Engine clone() const;
+
+    const ModelSpec& spec() const;
+    const SessionInfo& session() const;
+    const Thresholds& thresholds() const;
+    Size imgsz() const;
+    int batch() const;
+    MemoryPlan memory() const;
+    StageTimes times() const;
+    const std::string& spec_origin() const;
+
+private:
+    struct Impl;
+    explicit Engine(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+/// "1.2.3".
+TRTPOSE_API const char* version();
+
+}  // namespace trtpose

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "trtpose/types.hpp"
+
+namespace trtpose {
+
+/// How a network lays out what it found; see docs/conventions.md.
+enum class Layout : uint8_t {
+    heads,           ///< per stride N × (A·F) × h × w, raw
+    heads5d,         ///< per stride N × A × h × w × F, raw
+    decoded,         ///< N × M × F: cx, cy, w, h, objectness, classes, keypoints in input pixels
+    channels_first,  ///< N × (4 + classes + keypoints) × M: cx, cy, w, h, class scores, keypoints
+    final,           ///< N × M × (6 + keypoints): x1, y1, x2, y2, score, class, keypoints; no NMS needed
+};
+
+TRTPOSE_API const char* to_string(Layout layout);
+
+/// What must be known of a network to feed it and to read its outputs. The JSON form is the one of the Python class
+/// trtpose.ModelSpec and of the ONNX metadata key "trtpose".
+struct TRTPOSE_API ModelSpec {
+    Layout layout = Layout::heads;
+    std::string name;
+    Size imgsz;                    ///< pixels the network was made for; default size of a dynamic one
+    std::vector<int> strides;      ///< input pixels per cell, one per output for heads and heads5d
+    std::vector<std::vector<std::pair<float, float>>> anchors;  ///< per stride (width, height) in input pixels
+    std::vector<std::string> outputs;  ///< output tensors in stride order; empty: order of the file
+    std::vector<std::string> names;    ///< class names
+    int keypoints = 0;                 ///< K
+    int keypoint_dims = 3;             ///< 3: x, y, confidence; 2: x, y
+    std::vector<float> sigmas;         ///< OKS sigma per keypoint, or empty
+    PixelFormat color = PixelFormat::rgb;
+    float mean[3] = {0, 0, 0};
+    float std[3] = {255, 255, 255};
+    int pad = 114;                     ///< grey value of the letterbox border
+
+    int classes() const { return static_cast<int>(names.size()); }
+    int anchors_per_cell() const { return anchors.empty() ? 0 : static_cast<int>(anchors.front().size()); }
+    int max_stride() const;
+    /// Numbers per anchor in heads, heads5d and decoded.
+    int fields() const { return 5 + classes() + keypoints * keypoint_dims; }
+
+    /// Text of the whole spec as one JSON object. Keys this version does not use (names of keypoints, skeleton) are kept.
+    std::string to_json() const;
+    /// Parse a spec; `source` is what an error calls the item. Throws Error(model).
+    static ModelSpec from_json(const std::string& text, const std::string& source);
+
+    /// The remaining keys as JSON texts, kept so that to_json loses nothing.
+    std::vector<std::pair<std::string, std::string>> extra;
+};
+
+struct TensorInfo {
+    std::string name;
+    DType dtype = DType::f32;
+    std::vector<int64_t> shape;  ///< -1 where it is free
+};
+
+/// What a model file says of itself, read without any vendor library.
+struct ModelFile {
+    std::string path;
+    std::string kind;  ///< "onnx" or "engine"
+    std::vector<TensorInfo> inputs;
+    std::vector<TensorInfo> outputs;
+    std::map<std::string, std::string> metadata;
+    int64_t parameters = 0;    ///< numbers in the weights
+    int64_t weight_bytes = 0;  ///< bytes of the weights in the file
+    int opset = 0;
+    std::string producer;
+};
+
+/// Read a model file's inputs, outputs, metadata and weight sizes, checking that its parts fit together.
+/// Throws Error(model) when the file is missing, truncated, damaged or of a kind trtpose does not know.
+TRTPOSE_API ModelFile read_model_file(const std::string& path);
+
+/// A spec and where it came from: "file X.json", "metadata of trtpose", "metadata of Ultralytics", "names and shapes".
+struct FoundSpec {
+    ModelSpec spec;
+    std::string origin;
+};
+
+/// Find the spec of a model file: `given` if not empty (the path of a JSON file, or the JSON text itself, which begins
+/// with a brace), else the file's own metadata, else a neighbouring .json of
+/// the same name, else what names, ranks and shapes leave no doubt about. Checks that it fits the file's tensors.
+/// Throws Error(model), saying what would settle it.
+TRTPOSE_API FoundSpec find_spec(const ModelFile& file, const std::string& given = {});
+
+/// Check that a spec fits a file's tensors. Throws Error(model).
+TRTPOSE_API void check_spec(const ModelSpec& spec, const ModelFile& file);
+
+}  // namespace trtpose

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "trtpose/ops/decode.hpp"
+
+namespace trtpose::ops {
+
+/// What makes two candidates the same person.
+enum class Similarity : uint8_t { iou, oks };
+
+struct NmsParams {
+    float threshold = 0.65f;  ///< suppressed where the similarity is strictly above
+    int max_nms = 30000;      ///< best candidates considered
+    int max_det = 300;        ///< kept at most
+    bool agnostic = false;    ///< suppress across classes
+    bool suppress = true;     ///< false: only sort and cut, for networks that did it themselves
+    Similarity similarity = Similarity::iou;
+};
+
+/// Greedy suppression per image: by falling score, ties by the lower anchor; a candidate goes where a kept one of its
+/// class (any class if agnostic) is more alike than the threshold. Deterministic whatever the candidates' order.
+class TRTPOSE_API Nms {
+public:
+    /// For Similarity::oks, `sigmas` holds one OKS sigma per keypoint; throws Error(input) if there are none.
+    explicit Nms(const NmsParams& params, std::vector<float> sigmas = {});
+
+    size_t workspace_bytes(int batch, int capacity, Device device) const;
+
+    /// `keypoints` (from Decode::keypoints, K × 3 per candidate) is read only for Similarity::oks and may be null otherwise.
+    void operator()(const Candidates& candidates, int batch, const float* keypoints, const Detections& kept,
+                    Workspace workspace, const Context& context) const;
+
+private:
+    NmsParams params_;
+    std::vector<float> sigmas_;
+};
+
+}  // namespace trtpose::ops

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "trtpose/context.hpp"
+#include "trtpose/model_spec.hpp"
+
+namespace trtpose {
+
+struct SessionOptions {
+    std::string device = "auto";     ///< auto, cpu, cuda or cuda:N
+    std::string precision = "f32";   ///< f32, fp16, bf16 or auto: what the backend may compute in
+    int threads = 0;                 ///< CPU threads; 0: all
+    int streams = 1;                 ///< how many clones may run at the same time on the CPU
+};
+
+/// What a session reports of itself once it is open.
+struct SessionInfo {
+    std::string backend;    ///< "openvino"
+    std::string version;    ///< of the vendor library
+    Device device;
+    std::string precision;  ///< in use, not merely asked for
+    TensorInfo input;
+    std::vector<TensorInfo> outputs;
+};
+
+/// A shape made ready: what will come out and what it costs.
+struct SessionShape {
+    std::vector<std::vector<int64_t>> outputs;  ///< shape of each output, in the order of SessionInfo::outputs
+    size_t weight_bytes = 0;
+    size_t activation_bytes = 0;  ///< for intermediate tensors; an upper estimate where the library does not tell
+};
+
+/// A loaded network on one device: tensors in, tensors out, nothing known of people. Serves one thread at a time.
+class TRTPOSE_API Session {
+public:
+    virtual ~Session();
+    virtual const SessionInfo& info() const = 0;
+    /// Make N × 3 × height × width the current shape, compiling for it if need be.
+    /// Throws Error(model) if the network does not take it.
+    virtual const SessionShape& prepare(int batch, Size size) = 0;
+    /// Run at the current shape. `input` and `outputs` are float32 of the prepared shapes on the session's device.
+    virtual void run(const float* input, Span<float* const> outputs, const Context& context) = 0;
+    /// Another session on the same weights, with buffers of its own.
+    virtual std::unique_ptr<Session> clone() const = 0;
+};
+
+/// State of a backend on this machine.
+struct BackendStatus {
+    std::string name;
+    bool available = false;
+    std::string version;                ///< of the vendor library, if available
+    std::vector<std::string> devices;   ///< as the vendor library names them
+    std::string problem;                ///< why not, and what to do, if not available
+};
+
+/// Try every backend this build knows; loads their libraries, throws nothing.
+TRTPOSE_API std::vector<BackendStatus> backends();
+
+/// Open a model file with the backend for its kind and the device asked for. Throws Error(device) if there is no such
+/// device or the vendor library is missing, Error(model) if the library refuses the file.
+TRTPOSE_API std::unique_ptr<Session> open_session(const ModelFile& file, const SessionOptions& options);
+
+}  // namespace trtpose

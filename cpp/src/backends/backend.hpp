@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table a backend module exports. A module is a shared library of its own, opened when first asked for, so that a
+// missing vendor library is an answer and not a failed start.
+#pragma once
+
+#include "trtpose/session.hpp"
+
+namespace trtpose {
+
+struct BackendTable {
+    const char* trtpose_version;  ///< of the build it belongs to; another one is refused
+    /// Version and devices of the vendor library. Throws Error(device).
+    BackendStatus (*status)();
+    std::unique_ptr<Session> (*open)(const ModelFile& file, const SessionOptions& options);
+};
+
+/// Name of the function each module exports: const BackendTable* trtpose_backend().
+inline constexpr const char* kBackendEntry = "trtpose_backend";
+using BackendEntry = const BackendTable* (*)();
+
+}  // namespace trtpose

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <list>
+#include <mutex>
+#include <openvino/op/constant.hpp>
+#include <openvino/op/parameter.hpp>
+#include <openvino/op/result.hpp>
+#include <openvino/openvino.hpp>
+#include <sstream>
+#include <unordered_map>
+
+#include "backends/backend.hpp"
+#include "core/check.hpp"
+#include "trtpose/engine.hpp"
+
+namespace trtpose {
+namespace {
+
+// Compiled shapes kept ready for each other's return; each holds its own copy of the weights.
+constexpr size_t kMaxShapes = 4;
+
+ov::Core& core() {
+    static ov::Core instance;
+    return instance;
+}
+
+/// The first sentence of an OpenVINO message; the rest is where in its sources it came from.
+std::string reason(const std::exception& error) {
+    std::string out;
+    std::istringstream lines(error.what());
+    for (std::string line; std::getline(lines, line);) {
+        const auto begin = line.find_first_not_of(" \t");
+        if (begin == line.npos) continue;
+        line = line.substr(begin);
+        if (line.rfind("Exception from", 0) == 0 || line.rfind("Check '", 0) == 0 || line.rfind("While ", 0) == 0) {
+            if (out.empty()) out = line;
+            continue;
+        }
+        out = line;
+        break;
+    }
+    return out.substr(0, 300);
+}
+
+/// What clones share: the network and what was compiled of it.
+struct Network {
+    std::string path;
+    std::shared_ptr<ov::Model> model;  ///< float32 in and out, shapes as in the file
+    ov::AnyMap config;
+    SessionInfo info;
+    size_t weight_bytes = 0;
+
+    struct Compiled {
+        ov::PartialShape key;
+        ov::CompiledModel model;
+        SessionShape shape;
+    };
+    std::mutex mutex;
+    std::list<std::shared_ptr<Compiled>> recent;  ///< latest used first
+
+    std::shared_ptr<Compiled> compile(int batch, Size size);
+};
+
+/// Bytes of the intermediate tensors that are alive at the same time, running the operations in order; an upper
+/// estimate, as the plugin fuses operations and reuses their memory.
+size_t peak_activations(const ov::Model& model) {
+    std::unordered_map<const ov::Node*, size_t> last_use;
+    const auto order = model.get_ordered_ops();
+    for (size_t i = 0; i < order.size(); ++i) {
+        for (const auto& input : order[i]->inputs()) last_use[input.get_source_output().get_node()] = i;
+    }
+    std::unordered_map<size_t, size_t> freed_after;
+    size_t alive = 0, peak = 0;
+    for (size_t i = 0; i < order.size(); ++i) {
+        const auto& op = order[i];
+        if (!ov::is_type<ov::op::v0::Constant>(op) && !ov::is_type<ov::op::v0::Parameter>(op) && !ov::is_type<ov::op::v0::Result>(op)) {
+            size_t bytes = 0;
+            for (const auto& output : op->outputs()) {
+                if (output.get_partial_shape().is_static()) bytes += ov::shape_size(output.get_shape()) * output.get_element_type().size();
+            }
+            alive += bytes;
+            peak = std::max(peak, alive);
+            if (const auto use = last_use.find(op.get()); use != last_use.end()) freed_after[use->second] += bytes;
+        }
+        if (const auto freed = freed_after.find(i); freed != freed_after.end()) alive -= freed->second;
+    }
+    return peak;
+}
+
+std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
+    const ov::PartialShape key{batch, 3, size.height, size.width};
+    const std::lock_guard lock(mutex);
+    for (auto entry = recent.begin(); entry != recent.end(); ++entry) {
+        if ((*entry)->key != key) continue;
+        recent.splice(recent.begin(), recent, entry);
+        return recent.front();
+    }
+    auto compiled = std::make_shared<Compiled>();
+    compiled->key = key;
+    try {
+        auto reshaped = model;
+        if (model->input().get_partial_shape() != key) {
+            reshaped = model->clone();
+            reshaped->reshape(key);
+        }
+        compiled->model = core().compile_model(reshaped, "CPU", config);
+        compiled->shape.weight_bytes = weight_bytes;
+        compiled->shape.activation_bytes = peak_activations(*reshaped);
+    } catch (const std::exception& error) {
+        throw Error(ErrorCode::model, text(path, ": OpenVINO cannot prepare it for input ", batch, "×3×", size.height, "×", size.width, " (",
+                                           reason(error), "); check the model with another tool or export it again"));
+    }
+    for (const auto& output : compiled->model.outputs()) {
+        const auto& shape = output.get_partial_shape();
+        require(shape.is_static(), ErrorCode::model, path, ": the size of output '", output.get_any_name(),
+                "' depends on the picture; export the network without its own NMS or with a fixed number of detections");
+        const auto sizes = shape.to_shape();
+        compiled->shape.outputs.emplace_back(sizes.begin(), sizes.end());
+    }
+    if (recent.empty()) {  // the first shape is prepared before anybody else can ask
+        const auto used = compiled->model.get_property(ov::hint::inference_precision);
+        info.precision = used == ov::element::bf16 ? "bf16" : used == ov::element::f16 ? "fp16" : "f32";
+    }
+    recent.push_front(compiled);
+    if (recent.size() > kMaxShapes) recent.pop_back();
+    return compiled;
+}
+
+class OpenVinoSession final : public Session {
+public:
+    explicit OpenVinoSession(std::shared_ptr<Network> network) : network_(std::move(network)) {}
+
+    const SessionInfo& info() const override { return network_->info; }
+
+    const SessionShape& prepare(int batch, Size size) override {
+        auto compiled = network_->compile(batch, size);
+        if (compiled != current_) {
+            request_ = compiled->model.create_infer_request();
+            current_ = std::move(compiled);
+        }
+        return current_->shape;
+    }
+
+    void run(const float* input, Span<float* const> outputs, const Context&) override {
+        try {
+            const auto& shape = current_->model.input().get_shape();
+            request_.set_input_tensor(ov::Tensor(ov::element::f32, shape, const_cast<float*>(input)));
+            for (size_t i = 0; i < outputs.size(); ++i)
+                request_.set_output_tensor(i, ov::Tensor(ov::element::f32, current_->model.output(i).get_shape(), outputs[i]));
+            request_.infer();
+        } catch (const std::exception& error) {
+            throw Error(ErrorCode::model, text(network_->path, ": OpenVINO cannot run it (", reason(error), ")"));
+        }
+    }
+
+    std::unique_ptr<Session> clone() const override { return std::make_unique<OpenVinoSession>(network_); }
+
+private:
+    std::shared_ptr<Network> network_;
+    std::shared_ptr<Network::Compiled> current_;
+    ov::InferRequest request_;
+};
+
+DType dtype_of(ov::element::Type type) { return type == ov::element::f32 ? DType::f32 : DType::other; }
+
+std::vector<int64_t> shape_of(const ov::PartialShape& shape) {
+    std::vector<int64_t> out;
+    if (shape.rank().is_dynamic()) return out;
+    for (const auto& d : shape) out.push_back(d.is_static() ? d.get_length() : -1);
+    return out;
+}
+
+std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& options) {
+    auto network = std::make_shared<Network>();
+    network->path = file.path;
+    network->weight_bytes = static_cast<size_t>(file.weight_bytes);
+    try {
+        auto model = core().read_model(file.path);
+        ov::preprocess::PrePostProcessor convert(model);
+        convert.input().tensor().set_element_type(ov::element::f32);
+        for (size_t i = 0; i < model->outputs().size(); ++i) convert.output(i).tensor().set_element_type(ov::element::f32);
+        network->model = convert.build();
+    } catch (const std::exception& error) {
+        throw Error(ErrorCode::model, text(file.path, ": OpenVINO cannot read it (", reason(error), "); the file is damaged or uses what OpenVINO ",
+                                           ov::get_openvino_version().buildNumber, " does not know"));
+    }
+    network->config = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY), ov::num_streams(options.streams)};
+    if (options.threads > 0) network->config.emplace(ov::inference_num_threads(options.threads));
+    // f32 unless asked otherwise: left alone, OpenVINO computes in bf16 on CPUs that can, which moves keypoints.
+    if (options.precision == "f32") {
+        network->config.emplace(ov::hint::inference_precision(ov::element::f32));
+    } else if (options.precision == "bf16" || options.precision == "fp16") {
+        const auto type = options.precision == "bf16" ? ov::element::bf16 : ov::element::f16;
+        const auto abilities = core().get_property("CPU", ov::device::capabilities);
+        const char* needed = options.precision == "bf16" ? ov::device::capability::BF16 : ov::device::capability::FP16;
+        require(std::find(abilities.begin(), abilities.end(), needed) != abilities.end(), ErrorCode::device, "precision ", options.precision,
+                ": this CPU has no ", options.precision, " arithmetic; use f32");
+        network->config.emplace(ov::hint::inference_precision(type));
+    } else {
+        require(options.precision == "auto", ErrorCode::input, "precision '", options.precision, "' is not known; use f32, fp16, bf16 or auto");
+    }
+    auto& info = network->info;
+    info.backend = "openvino";
+    info.version = ov::get_openvino_version().buildNumber;
+    info.precision = options.precision;
+    const auto& input = network->model->input();
+    info.input = {input.get_any_name(), dtype_of(input.get_element_type()), shape_of(input.get_partial_shape())};
+    for (const auto& output : network->model->outputs()) {
+        const auto& names = output.get_names();
+        // An output may carry several names after the import; the file's own is the one users and specs know.
+        std::string name = names.empty() ? std::string() : *names.begin();
+        for (const auto& known : file.outputs) {
+            if (names.count(known.name)) name = known.name;
+        }
+        info.outputs.push_back({name, dtype_of(output.get_element_type()), shape_of(output.get_partial_shape())});
+    }
+    return std::make_unique<OpenVinoSession>(std::move(network));
+}
+
+BackendStatus status() {
+    BackendStatus out;
+    out.version = ov::get_openvino_version().buildNumber;
+    try {
+        for (const auto& device : core().get_available_devices()) out.devices.push_back(device + ": " + core().get_property(device, ov::device::full_name));
+    } catch (const std::exception& error) {
+        throw Error(ErrorCode::device, text("OpenVINO finds no device (", reason(error), ")"));
+    }
+    return out;
+}
+
+}  // namespace
+}  // namespace trtpose
+
+extern "C" __attribute__((visibility("default"))) const trtpose::BackendTable* trtpose_backend() {
+    static const trtpose::BackendTable table{trtpose::version(), &trtpose::status, &trtpose::open};
+    return &table;
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "trtpose/ops/decode.hpp"
+
+namespace trtpose::kernels {
+
+void decode_cpu(const ops::HeadView& heads, float conf, const ops::Candidates& out, ThreadPool* threads);
+
+void keypoints_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, float* keypoints, ThreadPool* threads);
+
+void poses_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, const ops::Detections& kept,
+               const math::Letterbox* placements, const ops::PoseArrays& out, ThreadPool* threads);
+
+}  // namespace trtpose::kernels

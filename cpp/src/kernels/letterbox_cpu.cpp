@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+
+#include "core/buffer.hpp"
+#include "core/thread_pool.hpp"
+#include "kernels/letterbox.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace trtpose::kernels {
+namespace {
+
+// Rows of a frame are done in this many bands, so that one frame keeps several threads busy.
+constexpr int kBands = 16;
+
+/// Scratch of one frame: the columns' taps, shared, and two rows of horizontal sums for each band.
+struct Scratch {
+    int32_t* offset;  ///< bytes from the start of the row to the first of two pixels
+    int16_t* weight;  ///< 2 per column
+    int16_t* rows;    ///< bands × 2 rows × 3 channels × width
+
+    static Scratch of(Planner& plan, int dst_width) {
+        const auto width = static_cast<size_t>(dst_width);
+        return {plan.take<int32_t>(width), plan.take<int16_t>(2 * width), plan.take<int16_t>(width * 2 * 3 * kBands)};
+    }
+};
+
+void make_taps(const math::Letterbox& place, const Scratch& s) {
+    for (int x = 0; x < place.width; ++x) {
+        math::Tap tap = math::resize_tap(x, place.width, place.src_width, true);
+        // The last column has no right neighbour: take the pair before it, with all the weight on its second pixel.
+        if (tap.index == place.src_width - 1 && place.src_width > 1) tap = {tap.index - 1, 0, 2048};
+        s.offset[x] = 3 * tap.index;
+        s.weight[2 * x] = static_cast<int16_t>(tap.c0);
+        s.weight[2 * x + 1] = static_cast<int16_t>(tap.c1);
+    }
+}
+
+/// Horizontal sums of one row, planar: out[c·width + x].
+void row_sums(const uint8_t* row, const Scratch& s, int begin, int width, int16_t* out) {
+    for (int x = begin; x < width; ++x) {
+        const uint8_t* p = row + s.offset[x];
+        for (int c = 0; c < 3; ++c) {
+            out[c * width + x] = static_cast<int16_t>(math::resize_row(p[c], p[3 + c], s.weight[2 * x], s.weight[2 * x + 1]));
+        }
+    }
+}
+
+/// A frame one pixel wide has no second pixel to read.
+void row_sums_narrow(const uint8_t* row, int width, int16_t* out) {
+    for (int x = 0; x < width; ++x) {
+        for (int c = 0; c < 3; ++c) out[c * width + x] = static_cast<int16_t>(math::resize_row(row[c], 0, 2048, 0));
+    }
+}
+
+/// Vertical step and normalisation of one channel of one row.
+__attribute__((always_inline)) inline void blend(const int16_t* h0, const int16_t* h1, int b0, int b1, int width, float mean, float std,
+                                                 float* __restrict out) {
+    for (int x = 0; x < width; ++x) {
+        const int value = math::resize_column(h0[x], h1[x], b0, b1);
+        out[x] = (static_cast<float>(value) - mean) / std;
+    }
+}
+
+void blend_row(const int16_t* h0, const int16_t* h1, int b0, int b1, int width, float mean, float std, float* out) {
+    blend(h0, h1, b0, b1, width, mean, std, out);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) void blend_row_avx2(const int16_t* h0, const int16_t* h1, int b0, int b1, int width, float mean, float std,
+                                                    float* out) {
+    const __m256i w0 = _mm256_set1_epi16(static_cast<short>(b0)), w1 = _mm256_set1_epi16(static_cast<short>(b1));
+    const __m256i two = _mm256_set1_epi16(2);
+    const __m256 m = _mm256_set1_ps(mean), s = _mm256_set1_ps(std);
+    int x = 0;
+    for (; x + 16 <= width; x += 16) {
+        const __m256i a = _mm256_mulhi_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(h0 + x)), w0);
+        const __m256i b = _mm256_mulhi_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(h1 + x)), w1);
+        const __m256i v = _mm256_srai_epi16(_mm256_add_epi16(_mm256_add_epi16(a, b), two), 2);
+        const __m256 lo = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(v)));
+        const __m256 hi = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(v, 1)));
+        _mm256_storeu_ps(out + x, _mm256_div_ps(_mm256_sub_ps(lo, m), s));
+        _mm256_storeu_ps(out + x + 8, _mm256_div_ps(_mm256_sub_ps(hi, m), s));
+    }
+    if (x < width) blend(h0 + x, h1 + x, b0, b1, width - x, mean, std, out + x);
+}
+
+/// Eight columns at a time. The second pixel is fetched with the byte before it and shifted, so that no byte behind the
+/// row is read.
+__attribute__((target("avx2"))) int row_sums_avx2(const uint8_t* row, const Scratch& s, int width, int16_t* out) {
+    const __m256i low = _mm256_set1_epi32(255);
+    int x = 0;
+    for (; x + 8 <= width; x += 8) {
+        const __m256i at = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(s.offset + x));
+        const __m256i p = _mm256_i32gather_epi32(reinterpret_cast<const int*>(row), at, 1);
+        const __m256i q = _mm256_i32gather_epi32(reinterpret_cast<const int*>(row + 2), at, 1);
+        const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(s.weight + 2 * x));
+        const auto sums = [&](__m256i first, __m256i second) __attribute__((target("avx2"))) {
+            const __m256i pair = _mm256_or_si256(_mm256_and_si256(first, low), _mm256_slli_epi32(_mm256_and_si256(second, low), 16));
+            const __m256i sum = _mm256_srli_epi32(_mm256_madd_epi16(pair, w), 4);
+            const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(sum, sum), 0xD8);
+            return _mm256_castsi256_si128(packed);
+        };
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + x), sums(p, _mm256_srli_epi32(q, 8)));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + width + x), sums(_mm256_srli_epi32(p, 8), _mm256_srli_epi32(q, 16)));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 2 * width + x), sums(_mm256_srli_epi32(p, 16), _mm256_srli_epi32(q, 24)));
+    }
+    return x;
+}
+
+bool has_avx2() {
+    static const bool yes = __builtin_cpu_supports("avx2");
+    return yes;
+}
+#endif
+
+void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
+    const math::Letterbox& place = job.place;
+    const int begin = static_cast<int>(static_cast<int64_t>(place.dst_height) * index / kBands);
+    const int end = static_cast<int>(static_cast<int64_t>(place.dst_height) * (index + 1) / kBands);
+    const size_t plane = static_cast<size_t>(place.dst_width) * static_cast<size_t>(place.dst_height);
+    float border[3];
+    for (int c = 0; c < 3; ++c) border[c] = (static_cast<float>(job.pad) - job.mean[c]) / job.std[c];
+
+    const auto row_length = static_cast<size_t>(place.width) * 3;
+    int16_t* sums[2] = {s.rows + static_cast<size_t>(index) * 2 * row_length, s.rows + (static_cast<size_t>(index) * 2 + 1) * row_length};
+    int held[2] = {-1, -1};
+    const auto fetch = [&](int y, int other) {
+        for (int i = 0; i < 2; ++i) {
+            if (held[i] == y) return i;
+        }
+        const int i = held[0] == other ? 1 : 0;
+        const uint8_t* row = job.src + static_cast<ptrdiff_t>(y) * job.src_stride;
+        if (place.src_width == 1) {
+            row_sums_narrow(row, place.width, sums[i]);
+        } else {
+            int done = 0;
+#if defined(__x86_64__)
+            if (simd && has_avx2()) done = row_sums_avx2(row, s, place.width, sums[i]);
+#endif
+            row_sums(row, s, done, place.width, sums[i]);
+        }
+        held[i] = y;
+        return i;
+    };
+
+    for (int y = begin; y < end; ++y) {
+        const size_t row_start = static_cast<size_t>(y) * static_cast<size_t>(place.dst_width);
+        const int inner = y - place.top;
+        if (inner < 0 || inner >= place.height) {
+            for (int c = 0; c < 3; ++c) std::fill_n(job.dst + static_cast<size_t>(c) * plane + row_start, place.dst_width, border[c]);
+            continue;
+        }
+        const math::Tap tap = math::resize_tap(inner, place.height, place.src_height, false);
+        const int y0 = std::clamp(tap.index, 0, place.src_height - 1), y1 = std::clamp(tap.index + 1, 0, place.src_height - 1);
+        const int first = fetch(y0, y1);
+        const int second = fetch(y1, y0);
+        for (int c = 0; c < 3; ++c) {
+            const size_t source = static_cast<size_t>(job.swap ? 2 - c : c) * static_cast<size_t>(place.width);
+            float* out = job.dst + static_cast<size_t>(c) * plane + row_start;
+            std::fill_n(out, place.left, border[c]);
+            auto* const blend_with = [&] {
+#if defined(__x86_64__)
+                if (simd && has_avx2()) return &blend_row_avx2;
+#endif
+                return &blend_row;
+            }();
+            blend_with(sums[first] + source, sums[second] + source, tap.c0, tap.c1, place.width, job.mean[c], job.std[c], out + place.left);
+            const int right = place.left + place.width;
+            std::fill_n(out + right, place.dst_width - right, border[c]);
+        }
+    }
+}
+
+}  // namespace
+
+size_t letterbox_cpu_scratch(int dst_width) {
+    Planner plan;
+    Scratch::of(plan, dst_width);
+    return plan.used();
+}
+
+void letterbox_cpu(const LetterboxJob* jobs, int count, void* scratch, ThreadPool* threads, bool simd) {
+    if (count == 0) return;
+    const size_t each = letterbox_cpu_scratch(jobs[0].place.dst_width);
+    const auto scratch_of = [&](int job) {
+        Planner plan(static_cast<char*>(scratch) + static_cast<size_t>(job) * each);
+        return Scratch::of(plan, jobs[job].place.dst_width);
+    };
+    for (int i = 0; i < count; ++i) make_taps(jobs[i].place, scratch_of(i));
+    parallel_for(threads, count * kBands, [&](int task) {
+        const int job = task / kBands;
+        band(jobs[job], scratch_of(job), task % kBands, simd);
+    });
+}
+
+}  // namespace trtpose::kernels

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "trtpose/engine.hpp"
+
+namespace trtpose::python {
+
+namespace py = pybind11;
+
+void register_errors(py::module_& m);
+void register_files(py::module_& m);
+void register_ops(py::module_& m);
+void register_engine(py::module_& m);
+
+/// Pictures given from Python, with what keeps their memory alive.
+struct Frames {
+    std::vector<ImageView> views;
+    std::vector<py::object> owners;
+};
+
+/// A picture as height×width×3 uint8: a numpy array or anything with __dlpack__ on the CPU. Rows may be padded, other
+/// strides are copied. Throws Error(input); `what` names it.
+void append_frame(Frames& frames, const py::object& picture, PixelFormat format, const std::string& what);
+
+/// A vector as a numpy array that owns it: no copy.
+template <typename T>
+py::array_t<T> take_array(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
+    auto* held = new std::vector<T>(std::move(values));
+    const py::capsule owner(held, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+    return py::array_t<T>(std::move(shape), held->data(), owner);
+}
+
+PixelFormat parse_color(const std::string& color);
+
+}  // namespace trtpose::python

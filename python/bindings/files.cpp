@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bindings.hpp"
+
+namespace trtpose::python {
+namespace {
+
+py::object text(const std::string& bytes) {
+    return py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(bytes.data(), static_cast<py::ssize_t>(bytes.size()), "replace"));
+}
+
+py::list tensors(const std::vector<TensorInfo>& infos) {
+    py::list out;
+    for (const auto& info : infos) {
+        py::dict one;
+        one["name"] = text(info.name);
+        one["dtype"] = to_string(info.dtype);
+        one["shape"] = info.shape;
+        out.append(std::move(one));
+    }
+    return out;
+}
+
+}  // namespace
+
+void register_files(py::module_& m) {
+    m.def("version", &version, "Version of the library, as major.minor.patch.");
+    m.def(
+        "read_model_file",
+        [](const std::string& path) {
+            ModelFile file;
+            {
+                const py::gil_scoped_release release;
+                file = read_model_file(path);
+            }
+            py::dict out, metadata;
+            for (const auto& [key, value] : file.metadata) metadata[text(key)] = text(value);
+            out["path"] = file.path;
+            out["kind"] = file.kind;
+            out["inputs"] = tensors(file.inputs);
+            out["outputs"] = tensors(file.outputs);
+            out["metadata"] = metadata;
+            out["parameters"] = file.parameters;
+            out["weight_bytes"] = file.weight_bytes;
+            out["opset"] = file.opset;
+            out["producer"] = text(file.producer);
+            return out;
+        },
+        py::arg("path"), "What a model file says of itself. Raises ModelError.");
+    m.def(
+        "find_spec",
+        [](const std::string& path, const std::string& spec) {
+            const FoundSpec found = find_spec(read_model_file(path), spec);
+            return std::make_pair(text(found.spec.to_json()), found.origin);
+        },
+        py::arg("path"), py::arg("spec") = "", "The model spec of a file as JSON, and where it came from. Raises ModelError.");
+    m.def("normalise_spec", [](const std::string& json, const std::string& source) { return text(ModelSpec::from_json(json, source).to_json()); },
+          py::arg("json"), py::arg("source"), "Check a model spec and return it with every field. Raises ModelError.");
+    m.def(
+        "backends",
+        [] {
+            py::list out;
+            for (const auto& status : backends()) {
+                py::dict one;
+                one["name"] = status.name;
+                one["available"] = status.available;
+                one["version"] = status.version;
+                one["devices"] = status.devices;
+                one["problem"] = status.problem;
+                out.append(std::move(one));
+            }
+            return out;
+        },
+        "State of every backend on this machine.");
+}
+
+}  // namespace trtpose::python

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multi-person pose estimation: frames in, people with keypoints out."""
+
+from __future__ import annotations
+
+from ._core import version as _version
+from .engine import Engine, letterbox, model_info, system_info
+from .errors import BudgetError, DeviceError, Error, InputError, ModelError
+from .results import Poses
+from .spec import ModelSpec
+
+__all__ = [
+    "BudgetError",
+    "DeviceError",
+    "Engine",
+    "Error",
+    "InputError",
+    "ModelError",
+    "ModelSpec",
+    "Poses",
+    "__version__",
+    "letterbox",
+    "model_info",
+    "system_info",
+]
+
+__version__: str = _version()

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine: a network and everything around it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from .errors import InputError
+from .results import Poses
+from .spec import ModelSpec
+
+__all__ = ["Engine", "letterbox", "model_info", "system_info"]
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def parse_bytes(value: int | float | str | None) -> int:
+    """A number of bytes from ``"2GiB"``, ``"512 MiB"``, ``"1.5GB"`` or a plain number; None is 0, no limit.
+
+    Raises:
+        InputError: not a size.
+    """
+    if value is None:
+        return 0
+    text = str(value).strip().upper()
+    digits = text.rstrip("BKMGI ")
+    try:
+        count = float(digits) * _UNITS[text[len(digits) :].strip()]
+        if not 0 < count < 2**60:
+            raise ValueError
+    except (ValueError, KeyError, OverflowError):
+        raise InputError(f"vram_budget {value!r} is not a size; write for example 2GiB or 512MiB") from None
+    return int(count)
+
+
+def parse_imgsz(value: int | Sequence[int] | None) -> tuple[int, int]:
+    """(height, width) from one number, a pair or None, which gives (0, 0): the model's own.
+
+    Raises:
+        InputError: not one or two whole numbers.
+    """
+    if value is None:
+        return (0, 0)
+    sides = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(sides) != 2 or not all(isinstance(s, (int, np.integer)) and 0 < s < 2**31 for s in sides):
+        raise InputError(f"imgsz {value!r} is not a size; give one number or (height, width)")
+    return (int(sides[0]), int(sides[1]))
+
+
+def _frames(batch: Any) -> list[Any]:
+    """One frame, a batch in one array, or a sequence of frames as a list of frames."""
+    if isinstance(batch, (list, tuple)):
+        return list(cast("Sequence[Any]", batch))
+    if not isinstance(batch, np.ndarray) and hasattr(batch, "__dlpack__"):
+        try:
+            batch = np.from_dlpack(batch)
+        except (BufferError, RuntimeError, TypeError, ValueError, AttributeError):
+            return [batch]  # the native side says what is wrong with it
+    shape = getattr(batch, "shape", ())
+    return list(batch) if len(shape) == 4 else [batch]
+
+
+class Engine:
+    """A pose network and everything around it: frames in, people out.
+
+    Args:
+        model: path of an ONNX model (runs on the CPU through OpenVINO).
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. What is asked for is what runs: there is no silent fallback.
+        precision: what the network may compute in: ``f32``, ``fp16``, ``bf16`` or ``auto`` (the backend's choice).
+        spec: model spec for models that carry none: a :class:`ModelSpec`, a dict of its fields or the path of a JSON file.
+        imgsz: input height and width in pixels, or one number for both, for models with a dynamic size.
+        batch: frames per run of the network at most; by default the model's own, 1 if it leaves that open.
+        rect: pad each frame only to the next multiple of the largest stride instead of the whole ``imgsz``.
+        conf: confidence a pose must exceed, 0 to 1.
+        iou: overlap above which the weaker of two poses goes, 0 to 1.
+        max_det: poses per frame at most.
+        agnostic: suppress across classes.
+        nms: ``iou`` compares boxes, ``oks`` compares keypoints (needs sigmas in the spec).
+        threads: CPU threads; 0 takes all.
+        streams: how many clones may run at the same time on the CPU.
+        vram_budget: bytes the engine may plan for, a number or a text such as ``"2GiB"``.
+
+    Raises:
+        ModelError: the model cannot be read, or its spec is missing or does not fit.
+        DeviceError: no such device, or a vendor library is missing.
+        BudgetError: the plan exceeds ``vram_budget``; the message has the numbers.
+        InputError: an option has no valid value.
+
+    An engine may be called from several threads; the calls are serialised. Use :meth:`clone` to run in parallel.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        precision: str = "f32",
+        spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        imgsz: int | Sequence[int] | None = None,
+        batch: int | None = None,
+        rect: bool = False,
+        conf: float = 0.25,
+        iou: float = 0.65,
+        max_det: int = 300,
+        agnostic: bool = False,
+        nms: str = "iou",
+        threads: int = 0,
+        streams: int = 1,
+        vram_budget: int | str | None = None,
+    ) -> None:
+        if batch is not None and batch < 1:
+            raise InputError(f"batch {batch} must be at least 1")
+        self._core = _core.Engine(
+            path=os.fspath(model),
+            spec=_spec_argument(spec),
+            device=device,
+            precision=precision,
+            imgsz=parse_imgsz(imgsz),
+            batch=batch or 0,
+            rect=rect,
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            agnostic=agnostic,
+            oks=_is_oks(nms),
+            threads=threads,
+            streams=streams,
+            vram_budget=parse_bytes(vram_budget),
+        )
+        self.model = os.fspath(model)
+        self.spec = ModelSpec.from_json(self._core.spec_json, source=self.model)
+
+    def infer(
+        self,
+        batch: Any,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        agnostic: bool | None = None,
+        nms: str | None = None,
+        color: str = "bgr",
+    ) -> list[Poses]:
+        """Find the people in frames.
+
+        Args:
+            batch: one height×width×3 uint8 frame, a list of them (sizes may differ) or an N×height×width×3 array; numpy,
+                or anything with ``__dlpack__`` in host memory. A float32 array N×3×height×width is taken as letterboxed
+                and normalised already; the results are then in its pixels.
+            conf, iou, max_det, agnostic, nms: as in the constructor, for this call alone.
+            color: channel order of the frames, ``bgr`` or ``rgb``.
+
+        Returns:
+            One :class:`Poses` per frame, in order; coordinates in that frame's pixels.
+
+        Raises:
+            InputError: a frame has the wrong shape or dtype or no pixels; the message says which. None was run then.
+        """
+        options: dict[str, Any] = {
+            "conf": conf,
+            "iou": iou,
+            "max_det": max_det,
+            "agnostic": agnostic,
+            "oks": None if nms is None else _is_oks(nms),
+        }
+        frames = _frames(batch)
+        if len(frames) > 0 and getattr(frames[0], "ndim", 0) == 3 and getattr(frames[0], "dtype", None) == np.float32:
+            results = self._core.infer_tensor(_letterboxed(frames), **options)
+        else:
+            results = self._core.infer(frames, color=color, **options)
+        return [
+            Poses(boxes=boxes, scores=scores, class_ids=ids, keypoints=points, shape=shape, spec=self.spec)
+            for boxes, scores, ids, points, shape in results
+        ]
+
+    def clone(self) -> Engine:
+        """A second engine on the same weights with buffers of its own, to run in parallel."""
+        copy = object.__new__(Engine)
+        copy._core = self._core.clone()
+        copy.model = self.model
+        copy.spec = self.spec
+        return copy
+
+    @property
+    def device(self) -> str:
+        """The device in use: ``cpu`` or ``cuda:N``."""
+        return self._core.device
+
+    @property
+    def backend(self) -> str:
+        """The library that runs the network: ``openvino``."""
+        return self._core.backend
+
+    @property
+    def backend_version(self) -> str:
+        """Version of that library."""
+        return self._core.backend_version
+
+    @property
+    def precision(self) -> str:
+        """The precision in use, as the backend reports it."""
+        return self._core.precision
+
+    @property
+    def batch(self) -> int:
+        """Frames per run of the network at most."""
+        return self._core.batch
+
+    @property
+    def imgsz(self) -> tuple[int, int]:
+        """Input height and width in pixels."""
+        return self._core.imgsz
+
+    @property
+    def spec_origin(self) -> str:
+        """Where the model spec came from."""
+        return self._core.spec_origin
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Planned bytes: ``weights, activations, io, staging, workspace, total``."""
+        return self._core.memory
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Milliseconds of the last :meth:`infer`: ``letterbox, network, decode, nms, total``."""
+        return self._core.timings
+
+    def __repr__(self) -> str:
+        height, width = self.imgsz
+        return f"Engine({self.model!r}, {self.backend} on {self.device}, {self.precision}, batch {self.batch}, {height}×{width})"
+
+
+def _is_oks(nms: str) -> bool:
+    if nms not in ("iou", "oks"):
+        raise InputError(f"nms {nms!r} is not known; use iou or oks")
+    return nms == "oks"
+
+
+def _letterboxed(frames: list[Any]) -> npt.NDArray[np.float32]:
+    shapes = {np.shape(frame) for frame in frames}
+    if len(shapes) != 1 or next(iter(shapes))[0] != 3:
+        raise InputError(
+            f"float32 frames are taken as letterboxed inputs and must all be 3×height×width, these are {sorted(shapes)}; "
+            "pass pictures as uint8"
+        )
+    stacked = np.ascontiguousarray(np.stack(frames), dtype=np.float32)
+    if not np.isfinite(stacked).all():
+        raise InputError("the letterboxed input holds NaN or infinity; normalise it to finite numbers")
+    return stacked
+
+
+def _spec_argument(spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None) -> str:
+    """The spec as the native side takes it: a path, or the JSON text itself."""
+    if spec is None:
+        return ""
+    if isinstance(spec, (str, os.PathLike)):
+        return os.fspath(spec)
+    return (spec if isinstance(spec, ModelSpec) else ModelSpec.from_dict(spec)).to_json()
+
+
+def letterbox(
+    frame: Any, size: int | Sequence[int], *, color: str = "bgr", spec: ModelSpec | None = None
+) -> npt.NDArray[np.float32]:
+    """The network's input for a frame, made by the engine's own letterbox.
+
+    Before normalisation the bytes equal ``cv2.resize(INTER_LINEAR)`` followed by ``cv2.copyMakeBorder``.
+
+    Args:
+        frame: height×width×3 uint8.
+        size: height and width of the input in pixels, or one number for both.
+        color: channel order of the frame.
+        spec: colour order, mean, std and pad of the network; by default RGB divided by 255, pad 114.
+
+    Returns:
+        3×height×width float32.
+
+    Raises:
+        InputError: the frame or the size cannot be used.
+    """
+    return _core.letterbox(frame, parse_imgsz(size), color, spec.to_json() if spec else "")[0]
+
+
+def system_info() -> dict[str, Any]:
+    """What trtpose finds on this machine: versions, processor, backends and what is missing."""
+    import platform
+
+    return {
+        "trtpose": _core.version(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpu_threads": len(os.sched_getaffinity(0)),
+        "backends": _core.backends(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    import platform
+
+    return platform.processor() or platform.machine()
+
+
+def model_info(path: str | os.PathLike[str], spec: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """What a model file says of itself, without opening it in a backend.
+
+    Args:
+        path: an ONNX model.
+        spec: model spec file for models that carry none.
+
+    Returns:
+        path, kind, inputs, outputs, parameters, weight_bytes, opset, producer, metadata; and either spec and spec_origin,
+        or spec_problem, which says why there is none.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    from .errors import ModelError
+
+    info = _core.read_model_file(os.fspath(path))
+    try:
+        text, origin = _core.find_spec(os.fspath(path), os.fspath(spec) if spec else "")
+        info["spec"] = json.loads(text)
+        info["spec_origin"] = origin
+    except ModelError as error:
+        if spec:
+            raise
+        info["spec_problem"] = str(error)
+    return info
