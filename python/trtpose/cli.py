@@ -415,6 +415,13 @@ class _Video:
         self._size = width, height
         self._frames = 0
         self._stack = contextlib.ExitStack()
+        try:
+            str(target).encode()
+        except UnicodeEncodeError:
+            # OpenCV 5 crashes on such a string.
+            raise InputError(
+                f"{target}: the name is not valid UTF-8, which OpenCV needs; choose another --out"
+            ) from None
         self._path = self._stack.enter_context(atomic_path(target))
         rate = fps if fps is not None and 1.0 <= fps <= 240.0 else 25.0
         self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), rate, self._size)

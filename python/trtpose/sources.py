@@ -49,6 +49,8 @@ _MAX_FILE = 1 << 30
 _SCHEMES = frozenset({"http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt", "rtp", "mms"})
 _OPEN_TIMEOUT_MS = 10_000
 _READ_TIMEOUT_MS = 10_000
+_PAUSE = 0.5
+"""Seconds before a broken stream is opened again, doubled at each attempt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +228,8 @@ def _jp2_size(data: bytes) -> tuple[int, int]:
     if at < 0:
         raise _BadPictureError("not a valid JPEG 2000 file, it does not state its size")
     height, width = _unpack(">II", data, at + 4)
+    if height == 0 or width == 0:
+        return width, height
     stream = data.find(b"\xff\x4f\xff\x51", at)
     if stream >= 0:
         # The decoder allocates by the size in the codestream, which may differ from that in the box.
@@ -363,16 +367,28 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[n
 def _download(address: str, name: str) -> bytes:
     """The bytes behind an http or https address."""
     import http.client
+    import urllib.error
     import urllib.request
 
     try:
         with urllib.request.urlopen(address, timeout=_OPEN_TIMEOUT_MS / 1e3) as reply:
             data = reply.read(_MAX_FILE + 1)
     except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise InputError(f"{name}: cannot be fetched ({error}); check the address and the network") from None
     if len(data) > _MAX_FILE:
         raise InputError(f"{name}: more than the {_MAX_FILE} bytes that are read of a picture")
     return data
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be encoded as UTF-8; file names on Linux need not be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open_regular(path: str, flags: int) -> int:
@@ -749,9 +765,8 @@ class _Reader:
             try:
                 # Named, since OpenCV would otherwise also try a name with digits as the first of a row of pictures.
                 return cv2.VideoCapture(item.value, cv2.CAP_FFMPEG, timeouts)
-            except (cv2.error, TypeError, SystemError, UnicodeError):
-                # A name that is not UTF-8 does not reach OpenCV at all.
-                return cv2.VideoCapture()
+            except cv2.error:
+                return cv2.VideoCapture(item.value, cv2.CAP_ANY)
 
     def _fail(self, item: _Item, text: str, index: int, live: bool) -> None:
         error = InputError(f"{item.name}: {text}")
@@ -763,6 +778,10 @@ class _Reader:
 
     def _video(self, item: _Item) -> None:
         live = item.kind == "camera"
+        if item.kind != "camera" and not _is_text(item.value):
+            # OpenCV 5 crashes on such a string.
+            self._fail(item, "the name is not valid UTF-8, which OpenCV needs; rename the file", 0, live)
+            return
         if item.kind == "video":
             try:
                 os.close(_open_regular(item.value, os.O_RDONLY))
@@ -772,7 +791,7 @@ class _Reader:
             except OSError as error:
                 self._fail(item, f"cannot be read ({describe(error)}); check the file and its permissions", 0, live)
                 return
-        attempts, index = 0, 0
+        retries, index = 0, 0
         while True:
             capture = self._open(item)
             try:
@@ -789,12 +808,15 @@ class _Reader:
                 with _quiet():
                     capture.release()
             # Only streams come here: never opened, or broken off.
-            attempts = 0 if index > before else attempts + 1
-            if attempts > self._reconnect or (before == index == 0 and self._reconnect == 0):
+            if index > before:
+                retries = 0
+            if retries >= self._reconnect:
                 what = "the stream broke off" if index else "the stream cannot be opened"
-                self._fail(item, f"{what}, {attempts} attempts; check the address and the network", index, live)
+                again = f" and {retries} more attempts failed" if retries else ""
+                self._fail(item, f"{what}{again}; check the address and the network", index, live)
                 return
-            if self._channel.wait_closed(min(0.5 * 2.0**attempts, 8.0)):
+            retries += 1
+            if self._channel.wait_closed(min(_PAUSE * 2.0 ** (retries - 1), 8.0)):
                 raise _ClosedError
 
     def _read(self, item: _Item, capture: Any, index: int) -> tuple[int, bool, bool]:

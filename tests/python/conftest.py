@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of all Python tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("TRTPOSE_SHARED") or _ROOT / ".." / "shared").resolve()
+_WITHOUT_SHARED = f"no folder of models and photographs at {SHARED}; name one with TRTPOSE_SHARED"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SHARED.is_dir():
+        return
+    for item in items:
+        if item.get_closest_marker("shared") or "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.skip(reason=_WITHOUT_SHARED))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count what did not run, by reason: a suite that skips much must not look like one that passes."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        text = text.removeprefix("Skipped: ")
+        reasons[text] = reasons.get(text, 0) + 1
+    for text, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"not run: {count} ({text})")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of models, photographs and reference values; tests that use it are skipped without one."""
+    if not SHARED.is_dir():
+        pytest.skip(_WITHOUT_SHARED)
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """Seed of the random tests; another one is taken from TRTPOSE_SEED. Printed where a test fails."""
+    value = int(os.environ.get("TRTPOSE_SEED", "20240521"))
+    print(f"seed {value}")
+    return value
