@@ -27,7 +27,8 @@ py::array as_array(const py::object& picture, const std::string& what) {
             fail(what + ": its __dlpack__ cannot be used (" + std::string(py::str(error.value())) + ")");
         }
     }
-    if (PyObject_CheckBuffer(picture.ptr()) && !py::isinstance<py::bytes>(picture)) return numpy.attr("asarray")(picture).cast<py::array>();
+    if (PyObject_CheckBuffer(picture.ptr()) && !py::isinstance<py::bytes>(picture))
+        return numpy.attr("asarray")(picture).cast<py::array>();
     fail(what + ": a " + std::string(py::str(py::type::of(picture).attr("__name__"))) +
          " is no picture; pass a height×width×3 uint8 array (numpy or DLPack)");
 }
@@ -37,11 +38,15 @@ void append_image(Frames& frames, py::array array, PixelFormat format, const std
         fail(what + ": the array is " + shape_text(array) + ", expected height×width×3" +
              (array.ndim() == 2 || (array.ndim() == 3 && (array.shape(2) == 1 || array.shape(2) == 4))
                   ? "; convert it with cv2.cvtColor"
-                  : array.ndim() == 3 && array.shape(0) == 3 ? "; move the channels last" : ""));
+              : array.ndim() == 3 && array.shape(0) == 3 ? "; move the channels last"
+                                                         : ""));
     if (!array.dtype().is(py::dtype::of<uint8_t>()) && !array.dtype().equal(py::dtype::of<uint8_t>()))
-        fail(what + ": the array is " + std::string(py::str(py::object(array.dtype()))) + ", expected uint8 from 0 to 255");
-    if (array.shape(0) == 0 || array.shape(1) == 0) fail(what + ": the array is " + shape_text(array) + ", it has no pixels");
-    if (array.shape(0) > (1 << 30) || array.shape(1) > (1 << 30)) fail(what + ": the array is " + shape_text(array) + ", too large");
+        fail(what + ": the array is " + std::string(py::str(py::object(array.dtype()))) +
+             ", expected uint8 from 0 to 255");
+    if (array.shape(0) == 0 || array.shape(1) == 0)
+        fail(what + ": the array is " + shape_text(array) + ", it has no pixels");
+    if (array.shape(0) > (1 << 30) || array.shape(1) > (1 << 30))
+        fail(what + ": the array is " + shape_text(array) + ", too large");
     // Pixels must be packed; rows may be padded or run upwards. One row needs no row stride at all.
     const bool packed = array.strides(2) == 1 && (array.strides(1) == 3 || array.shape(1) == 1);
     const py::ssize_t row = 3 * array.shape(1);

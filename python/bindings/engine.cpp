@@ -7,8 +7,9 @@ namespace {
 /// Poses as (boxes n×4, scores n, class_ids n, keypoints n×K×3, (height, width)), all without a copy.
 py::tuple to_arrays(Poses&& p) {
     const py::ssize_t n = p.count, k = p.keypoints_per_pose;
-    return py::make_tuple(take_array(std::move(p.boxes), {n, 4}), take_array(std::move(p.scores), {n}), take_array(std::move(p.class_ids), {n}),
-                          take_array(std::move(p.keypoints), {n, k, 3}), py::make_tuple(p.frame.height, p.frame.width));
+    return py::make_tuple(take_array(std::move(p.boxes), {n, 4}), take_array(std::move(p.scores), {n}),
+                          take_array(std::move(p.class_ids), {n}), take_array(std::move(p.keypoints), {n, k, 3}),
+                          py::make_tuple(p.frame.height, p.frame.width));
 }
 
 py::list to_list(std::vector<Poses>&& poses) {
@@ -17,47 +18,51 @@ py::list to_list(std::vector<Poses>&& poses) {
     return out;
 }
 
-Thresholds thresholds(const Engine& engine, std::optional<float> conf, std::optional<float> iou, std::optional<int> max_det,
-                      std::optional<bool> agnostic, std::optional<bool> oks) {
+Thresholds thresholds(const Engine& engine, std::optional<float> conf, std::optional<float> iou,
+                      std::optional<int> max_det, std::optional<bool> agnostic, std::optional<bool> oks) {
     const Thresholds& d = engine.thresholds();
-    return {conf.value_or(d.conf), iou.value_or(d.iou), max_det.value_or(d.max_det), agnostic.value_or(d.agnostic), oks.value_or(d.oks)};
+    return {conf.value_or(d.conf), iou.value_or(d.iou), max_det.value_or(d.max_det), agnostic.value_or(d.agnostic),
+            oks.value_or(d.oks)};
 }
 
 }  // namespace
 
 void register_engine(py::module_& m) {
     py::class_<Engine>(m, "Engine", "A network and everything around it; see trtpose.Engine.")
-        .def(py::init([](const std::string& path, const std::string& spec, const std::string& device, const std::string& precision,
-                         std::pair<int, int> imgsz, int batch, bool rect, float conf, float iou, int max_det, bool agnostic, bool oks, int threads,
-                         int streams, size_t vram_budget) {
-                 EngineOptions o;
-                 o.spec = spec;
-                 o.device = device;
-                 o.precision = precision;
-                 o.imgsz = {imgsz.first, imgsz.second};
-                 o.batch = batch;
-                 o.rect = rect;
-                 o.conf = conf;
-                 o.iou = iou;
-                 o.max_det = max_det;
-                 o.agnostic = agnostic;
-                 o.oks = oks;
-                 o.threads = threads;
-                 o.streams = streams;
-                 o.vram_budget = vram_budget;
-                 const py::gil_scoped_release release;
-                 return std::make_unique<Engine>(path, o);
-             }),
-             py::kw_only(), py::arg("path"), py::arg("spec"), py::arg("device"), py::arg("precision"), py::arg("imgsz"), py::arg("batch"),
-             py::arg("rect"), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"), py::arg("oks"), py::arg("threads"),
-             py::arg("streams"), py::arg("vram_budget"))
+        .def(
+            py::init([](const std::string& path, const std::string& spec, const std::string& device,
+                        const std::string& precision, std::pair<int, int> imgsz, int batch, bool rect, float conf,
+                        float iou, int max_det, bool agnostic, bool oks, int threads, int streams, size_t vram_budget) {
+                EngineOptions o;
+                o.spec = spec;
+                o.device = device;
+                o.precision = precision;
+                o.imgsz = {imgsz.first, imgsz.second};
+                o.batch = batch;
+                o.rect = rect;
+                o.conf = conf;
+                o.iou = iou;
+                o.max_det = max_det;
+                o.agnostic = agnostic;
+                o.oks = oks;
+                o.threads = threads;
+                o.streams = streams;
+                o.vram_budget = vram_budget;
+                const py::gil_scoped_release release;
+                return std::make_unique<Engine>(path, o);
+            }),
+            py::kw_only(), py::arg("path"), py::arg("spec"), py::arg("device"), py::arg("precision"), py::arg("imgsz"),
+            py::arg("batch"), py::arg("rect"), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"),
+            py::arg("oks"), py::arg("threads"), py::arg("streams"), py::arg("vram_budget"))
         .def(
             "infer",
-            [](Engine& engine, const std::vector<py::object>& pictures, const std::string& color, std::optional<float> conf, std::optional<float> iou,
-               std::optional<int> max_det, std::optional<bool> agnostic, std::optional<bool> oks) {
+            [](Engine& engine, const std::vector<py::object>& pictures, const std::string& color,
+               std::optional<float> conf, std::optional<float> iou, std::optional<int> max_det,
+               std::optional<bool> agnostic, std::optional<bool> oks) {
                 Frames frames;
                 const PixelFormat format = parse_color(color);
-                for (size_t i = 0; i < pictures.size(); ++i) append_frame(frames, pictures[i], format, "frame " + std::to_string(i));
+                for (size_t i = 0; i < pictures.size(); ++i)
+                    append_frame(frames, pictures[i], format, "frame " + std::to_string(i));
                 const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
                 std::vector<Poses> poses;
                 {
@@ -66,27 +71,32 @@ void register_engine(py::module_& m) {
                 }
                 return to_list(std::move(poses));
             },
-            py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"), py::arg("oks"))
+            py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("conf"), py::arg("iou"), py::arg("max_det"),
+            py::arg("agnostic"), py::arg("oks"))
         .def(
             "infer_tensor",
-            [](Engine& engine, const py::array_t<float, py::array::c_style>& input, std::optional<float> conf, std::optional<float> iou,
-               std::optional<int> max_det, std::optional<bool> agnostic, std::optional<bool> oks) {
+            [](Engine& engine, const py::array_t<float, py::array::c_style>& input, std::optional<float> conf,
+               std::optional<float> iou, std::optional<int> max_det, std::optional<bool> agnostic,
+               std::optional<bool> oks) {
                 if (input.ndim() != 4 || input.shape(1) != 3)
                     throw Error(ErrorCode::input, "a letterboxed input must be N×3×height×width float32");
                 constexpr py::ssize_t kMax = 1 << 20;
                 for (py::ssize_t i = 0; i < 4; ++i) {
-                    if (input.shape(i) < 1 || input.shape(i) > kMax) throw Error(ErrorCode::input, "a letterboxed input has a side of impossible length");
+                    if (input.shape(i) < 1 || input.shape(i) > kMax)
+                        throw Error(ErrorCode::input, "a letterboxed input has a side of impossible length");
                 }
                 const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
                 std::vector<Poses> poses;
                 {
                     const py::gil_scoped_release release;
-                    poses = engine.infer_tensor(input.data(), static_cast<int>(input.shape(0)),
-                                                {static_cast<int>(input.shape(2)), static_cast<int>(input.shape(3))}, t);
+                    poses =
+                        engine.infer_tensor(input.data(), static_cast<int>(input.shape(0)),
+                                            {static_cast<int>(input.shape(2)), static_cast<int>(input.shape(3))}, t);
                 }
                 return to_list(std::move(poses));
             },
-            py::arg("input"), py::kw_only(), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"), py::arg("oks"))
+            py::arg("input"), py::kw_only(), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"),
+            py::arg("oks"))
         .def("clone", &Engine::clone, py::call_guard<py::gil_scoped_release>())
         .def_property_readonly("spec_json", [](const Engine& e) { return e.spec().to_json(); })
         .def_property_readonly("spec_origin", &Engine::spec_origin)
@@ -95,7 +105,8 @@ void register_engine(py::module_& m) {
         .def_property_readonly("backend_version", [](const Engine& e) { return e.session().version; })
         .def_property_readonly("precision", [](const Engine& e) { return e.session().precision; })
         .def_property_readonly("batch", &Engine::batch)
-        .def_property_readonly("imgsz", [](const Engine& e) { return std::make_pair(e.imgsz().height, e.imgsz().width); })
+        .def_property_readonly("imgsz",
+                               [](const Engine& e) { return std::make_pair(e.imgsz().height, e.imgsz().width); })
         .def_property_readonly("memory",
                                [](const Engine& e) {
                                    const MemoryPlan p = e.memory();

@@ -12,8 +12,8 @@ void register_errors(py::module_&) {
             static constexpr const char* kTypes[] = {"ModelError", "InputError", "DeviceError", "BudgetError"};
             const py::object type = py::module_::import("trtpose.errors").attr(kTypes[static_cast<int>(error.code())]);
             // Paths and names from files need not be UTF-8.
-            const auto message = py::reinterpret_steal<py::object>(
-                PyUnicode_DecodeUTF8(error.what(), static_cast<py::ssize_t>(std::char_traits<char>::length(error.what())), "replace"));
+            const auto message = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+                error.what(), static_cast<py::ssize_t>(std::char_traits<char>::length(error.what())), "replace"));
             PyErr_SetObject(type.ptr(), message.ptr());
         }
     });

@@ -5,7 +5,8 @@ namespace trtpose::python {
 namespace {
 
 py::object text(const std::string& bytes) {
-    return py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(bytes.data(), static_cast<py::ssize_t>(bytes.size()), "replace"));
+    return py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeUTF8(bytes.data(), static_cast<py::ssize_t>(bytes.size()), "replace"));
 }
 
 py::list tensors(const std::vector<TensorInfo>& infos) {
@@ -52,9 +53,14 @@ void register_files(py::module_& m) {
             const FoundSpec found = find_spec(read_model_file(path), spec);
             return std::make_pair(text(found.spec.to_json()), found.origin);
         },
-        py::arg("path"), py::arg("spec") = "", "The model spec of a file as JSON, and where it came from. Raises ModelError.");
-    m.def("normalise_spec", [](const std::string& json, const std::string& source) { return text(ModelSpec::from_json(json, source).to_json()); },
-          py::arg("json"), py::arg("source"), "Check a model spec and return it with every field. Raises ModelError.");
+        py::arg("path"), py::arg("spec") = "",
+        "The model spec of a file as JSON, and where it came from. Raises ModelError.");
+    m.def(
+        "normalise_spec",
+        [](const std::string& json, const std::string& source) {
+            return text(ModelSpec::from_json(json, source).to_json());
+        },
+        py::arg("json"), py::arg("source"), "Check a model spec and return it with every field. Raises ModelError.");
     m.def(
         "backends",
         [] {

@@ -33,11 +33,11 @@ struct EngineOptions {
     std::string precision = "f32";  ///< f32, fp16, bf16 or auto
     std::string spec;               ///< model spec for models that carry none: path of a JSON file, or the JSON text
     Size imgsz;                     ///< input size for a network that leaves it open; {} takes the spec's
-    int batch = 0;                  ///< frames per run of the network at most; 0: the network's own, 1 if it leaves it open
-    bool rect = false;              ///< smallest multiple of the largest stride that holds the frame, not the whole imgsz
-    int threads = 0;                ///< CPU threads; 0: all
-    int streams = 1;                ///< how many clones may run at the same time on the CPU
-    size_t vram_budget = 0;         ///< bytes the engine may plan for; 0: no limit
+    int batch = 0;           ///< frames per run of the network at most; 0: the network's own, 1 if it leaves it open
+    bool rect = false;       ///< smallest multiple of the largest stride that holds the frame, not the whole imgsz
+    int threads = 0;         ///< CPU threads; 0: all
+    int streams = 1;         ///< how many clones may run at the same time on the CPU
+    size_t vram_budget = 0;  ///< bytes the engine may plan for; 0: no limit
     static constexpr int kMaxMaxDet = 30000;
 };
 

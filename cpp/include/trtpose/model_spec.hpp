@@ -27,8 +27,8 @@ TRTPOSE_API const char* to_string(Layout layout);
 struct TRTPOSE_API ModelSpec {
     Layout layout = Layout::heads;
     std::string name;
-    Size imgsz;                    ///< pixels the network was made for; default size of a dynamic one
-    std::vector<int> strides;      ///< input pixels per cell, one per output for heads and heads5d
+    Size imgsz;                ///< pixels the network was made for; default size of a dynamic one
+    std::vector<int> strides;  ///< input pixels per cell, one per output for heads and heads5d
     std::vector<std::vector<std::pair<float, float>>> anchors;  ///< per stride (width, height) in input pixels
     std::vector<std::string> outputs;  ///< output tensors in stride order; empty: order of the file
     std::vector<std::string> names;    ///< class names
@@ -38,7 +38,7 @@ struct TRTPOSE_API ModelSpec {
     PixelFormat color = PixelFormat::rgb;
     float mean[3] = {0, 0, 0};
     float std[3] = {255, 255, 255};
-    int pad = 114;                     ///< grey value of the letterbox border
+    int pad = 114;  ///< grey value of the letterbox border
 
     int classes() const { return static_cast<int>(names.size()); }
     int anchors_per_cell() const { return anchors.empty() ? 0 : static_cast<int>(anchors.front().size()); }
@@ -46,7 +46,8 @@ struct TRTPOSE_API ModelSpec {
     /// Numbers per anchor in heads, heads5d and decoded.
     int fields() const { return 5 + classes() + keypoints * keypoint_dims; }
 
-    /// Text of the whole spec as one JSON object. Keys this version does not use (names of keypoints, skeleton) are kept.
+    /// Text of the whole spec as one JSON object. Keys this version does not use (names of keypoints, skeleton) are
+    /// kept.
     std::string to_json() const;
     /// Parse a spec; `source` is what an error calls the item. Throws Error(model).
     static ModelSpec from_json(const std::string& text, const std::string& source);

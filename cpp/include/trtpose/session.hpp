@@ -11,16 +11,16 @@
 namespace trtpose {
 
 struct SessionOptions {
-    std::string device = "auto";     ///< auto, cpu, cuda or cuda:N
-    std::string precision = "f32";   ///< f32, fp16, bf16 or auto: what the backend may compute in
-    int threads = 0;                 ///< CPU threads; 0: all
-    int streams = 1;                 ///< how many clones may run at the same time on the CPU
+    std::string device = "auto";    ///< auto, cpu, cuda or cuda:N
+    std::string precision = "f32";  ///< f32, fp16, bf16 or auto: what the backend may compute in
+    int threads = 0;                ///< CPU threads; 0: all
+    int streams = 1;                ///< how many clones may run at the same time on the CPU
 };
 
 /// What a session reports of itself once it is open.
 struct SessionInfo {
-    std::string backend;    ///< "openvino"
-    std::string version;    ///< of the vendor library
+    std::string backend;  ///< "openvino"
+    std::string version;  ///< of the vendor library
     Device device;
     std::string precision;  ///< in use, not merely asked for
     TensorInfo input;
@@ -52,9 +52,9 @@ public:
 struct BackendStatus {
     std::string name;
     bool available = false;
-    std::string version;                ///< of the vendor library, if available
-    std::vector<std::string> devices;   ///< as the vendor library names them
-    std::string problem;                ///< why not, and what to do, if not available
+    std::string version;               ///< of the vendor library, if available
+    std::vector<std::string> devices;  ///< as the vendor library names them
+    std::string problem;               ///< why not, and what to do, if not available
 };
 
 /// Try every backend this build knows; loads their libraries, throws nothing.

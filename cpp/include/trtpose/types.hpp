@@ -82,11 +82,11 @@ struct Size {
 /// The people found in one frame, best score first. All coordinates are pixels of that frame: x to the right, y down,
 /// (0, 0) the outer corner of the first pixel, so its centre is (0.5, 0.5).
 struct Poses {
-    int count = 0;              ///< number of people, n
-    int keypoints_per_pose = 0; ///< K
-    Size frame;                 ///< height and width of the frame
-    std::vector<float> boxes;      ///< n × 4: x1, y1, x2, y2, clipped to the frame
-    std::vector<float> scores;     ///< n: objectness × class, 0 to 1
+    int count = 0;                   ///< number of people, n
+    int keypoints_per_pose = 0;      ///< K
+    Size frame;                      ///< height and width of the frame
+    std::vector<float> boxes;        ///< n × 4: x1, y1, x2, y2, clipped to the frame
+    std::vector<float> scores;       ///< n: objectness × class, 0 to 1
     std::vector<int32_t> class_ids;  ///< n
     std::vector<float> keypoints;  ///< n × K × 3: x, y, confidence; not clipped, points outside the frame stay outside
 };

@@ -10,8 +10,8 @@ namespace trtpose::coco {
 
 inline constexpr int kKeypoints = 17;
 
-/// OKS sigmas of COCO's keypoints (cocodataset.org, "Keypoint Evaluation"): nose, eyes, ears, shoulders, elbows, wrists,
-/// hips, knees, ankles.
+/// OKS sigmas of COCO's keypoints (cocodataset.org, "Keypoint Evaluation"): nose, eyes, ears, shoulders, elbows,
+/// wrists, hips, knees, ankles.
 inline constexpr float kSigmas[kKeypoints] = {.026f, .025f, .025f, .035f, .035f, .079f, .079f, .072f, .072f,
                                               .062f, .062f, .107f, .107f, .087f, .087f, .089f, .089f};
 

@@ -29,7 +29,9 @@ private:
     }
 
     void space() {
-        while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+        while (at_ < text_.size() &&
+               (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+            ++at_;
     }
 
     char peek() {
@@ -116,7 +118,10 @@ private:
         unsigned code = 0;
         for (int i = 0; i < digits; ++i, ++at_) {
             const char c = at_ < text_.size() ? text_[at_] : '\0';
-            const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+            const int digit = c >= '0' && c <= '9'   ? c - '0'
+                              : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                              : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                     : -1;
             if (digit < 0) fail("a hexadecimal digit");
             code = code * 16 + static_cast<unsigned>(digit);
         }
@@ -211,7 +216,8 @@ std::string to_json(const Literal& literal) {
         for (const auto& entry : *list) out += (out.empty() ? "" : ", ") + to_json(entry);
         return "[" + out + "]";
     }
-    for (const auto& [key, entry] : *literal.dict()) out += (out.empty() ? "" : ", ") + quote_json(key) + ": " + to_json(entry);
+    for (const auto& [key, entry] : *literal.dict())
+        out += (out.empty() ? "" : ", ") + quote_json(key) + ": " + to_json(entry);
     return "{" + out + "}";
 }
 

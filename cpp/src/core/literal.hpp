@@ -9,9 +9,9 @@
 
 namespace trtpose {
 
-/// A value of JSON or of Python's literals: what metadata of models is written in. Ultralytics' exporters write str() of
-/// Python objects, trtpose writes JSON; the two differ in quotes, True/False/None, tuples and keys that are numbers, and
-/// one reader takes both.
+/// A value of JSON or of Python's literals: what metadata of models is written in. Ultralytics' exporters write str()
+/// of Python objects, trtpose writes JSON; the two differ in quotes, True/False/None, tuples and keys that are numbers,
+/// and one reader takes both.
 struct Literal {
     using List = std::vector<Literal>;
     using Dict = std::vector<std::pair<std::string, Literal>>;  ///< in file order; keys that are numbers as text

@@ -22,8 +22,9 @@ class MappedFile {
 public:
     explicit MappedFile(const std::string& path) {
         const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        require(file >= 0, ErrorCode::model, path, ": cannot open the model (", std::strerror(errno), "); check the path");
-        struct stat status {};
+        require(file >= 0, ErrorCode::model, path, ": cannot open the model (", std::strerror(errno),
+                "); check the path");
+        struct stat status{};
         const bool ok = ::fstat(file, &status) == 0;
         const bool regular = ok && S_ISREG(status.st_mode);
         if (regular && status.st_size > 0) {
@@ -139,10 +140,24 @@ DType dtype_of(int64_t type) {
 /// Bits of one element of a TensorProto; 0 where the size is not fixed or unknown.
 int bits_of(int64_t type) {
     switch (type) {
-        case 2: case 3: case 9: case 17: case 18: case 19: case 20: return 8;   // uint8 int8 bool float8
-        case 4: case 5: case 10: case 16: return 16;                             // uint16 int16 float16 bfloat16
-        case 1: case 6: case 12: return 32;                                      // float int32 uint32
-        case 7: case 11: case 13: case 14: return 64;                            // int64 double uint64 complex64
+        case 2:
+        case 3:
+        case 9:
+        case 17:
+        case 18:
+        case 19:
+        case 20: return 8;  // uint8 int8 bool float8
+        case 4:
+        case 5:
+        case 10:
+        case 16: return 16;  // uint16 int16 float16 bfloat16
+        case 1:
+        case 6:
+        case 12: return 32;  // float int32 uint32
+        case 7:
+        case 11:
+        case 13:
+        case 14: return 64;  // int64 double uint64 complex64
         case 15: return 128;
         default: return 0;
     }
@@ -156,7 +171,10 @@ public:
         bool graph_seen = false, version_seen = false;
         while (m.next()) {
             switch (m.field) {
-                case 1: m.integer(); version_seen = true; break;  // ir_version
+                case 1:
+                    m.integer();
+                    version_seen = true;
+                    break;  // ir_version
                 case 2: out_.producer = m.string(); break;
                 case 7:
                     graph(m.message(), 0);
@@ -321,7 +339,9 @@ ModelFile read_model_file(const std::string& path) {
     const std::string_view bytes = file.bytes();
     ModelFile out;
     out.path = path;
-    const auto starts = [&](const char* magic) { return bytes.substr(0, 4) == magic || bytes.substr(0, 8).find(magic) != bytes.npos; };
+    const auto starts = [&](const char* magic) {
+        return bytes.substr(0, 4) == magic || bytes.substr(0, 8).find(magic) != bytes.npos;
+    };
     require(bytes.substr(0, 2) != "PK" && bytes.substr(0, 1) != "\x80", ErrorCode::model, path,
             ": this is a PyTorch checkpoint; turn it into ONNX first: trtpose export ", path);
     if (bytes.substr(0, 4) == "ftrt" || bytes.substr(0, 4) == "vtrt") {

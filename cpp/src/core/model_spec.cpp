@@ -92,7 +92,8 @@ void check_consistency(const ModelSpec& spec, const SpecReader& read) {
         if (spec.anchors.size() != spec.strides.size())
             read.fail("anchors has ", spec.anchors.size(), " levels for ", spec.strides.size(), " strides");
         for (const auto& level : spec.anchors) {
-            if (level.empty() || level.size() != spec.anchors.front().size()) read.fail("anchors needs as many pairs for each stride");
+            if (level.empty() || level.size() != spec.anchors.front().size())
+                read.fail("anchors needs as many pairs for each stride");
         }
     }
     if (!spec.sigmas.empty() && spec.sigmas.size() != static_cast<size_t>(spec.keypoints))
@@ -128,16 +129,19 @@ ModelSpec read_spec(const Literal& root, const std::string& source) {
     ModelSpec spec;
     if (const Literal* version = read.find(kMetadataKey)) {
         if (read.whole(*version, kMetadataKey, 0, 1 << 20) != kVersion)
-            throw Error(ErrorCode::model, text(source, ": model spec version ", version->source, " is not supported, this trtpose reads version ", kVersion));
+            throw Error(ErrorCode::model, text(source, ": model spec version ", version->source,
+                                               " is not supported, this trtpose reads version ", kVersion));
     }
     const std::string layout = read.string(read.need("layout"), "layout");
     const auto* found = std::find(std::begin(kLayouts), std::end(kLayouts), layout);
-    if (found == std::end(kLayouts)) read.fail("layout is '", layout, "', expected heads, heads5d, decoded, channels_first or final");
+    if (found == std::end(kLayouts))
+        read.fail("layout is '", layout, "', expected heads, heads5d, decoded, channels_first or final");
     spec.layout = static_cast<Layout>(found - std::begin(kLayouts));
 
     const auto& imgsz = read.pair(read.need("imgsz"), "imgsz");
     spec.imgsz = {read.whole(imgsz[0], "imgsz", 1, kMaxSide), read.whole(imgsz[1], "imgsz", 1, kMaxSide)};
-    for (const auto& stride : read.list(read.need("strides"), "strides")) spec.strides.push_back(read.whole(stride, "strides", 1, kMaxSide));
+    for (const auto& stride : read.list(read.need("strides"), "strides"))
+        spec.strides.push_back(read.whole(stride, "strides", 1, kMaxSide));
     for (const auto& name : read.list(read.need("names"), "names")) spec.names.push_back(read.string(name, "names"));
     const auto& shape = read.pair(read.need("kpt_shape"), "kpt_shape");
     spec.keypoints = read.whole(shape[0], "kpt_shape", 1, 4096);
@@ -147,7 +151,8 @@ ModelSpec read_spec(const Literal& root, const std::string& source) {
             auto& pairs = spec.anchors.emplace_back();
             for (const auto& anchor : read.list(level, "anchors")) {
                 const auto& side = read.pair(anchor, "anchors");
-                pairs.emplace_back(static_cast<float>(read.number(side[0], "anchors")), static_cast<float>(read.number(side[1], "anchors")));
+                pairs.emplace_back(static_cast<float>(read.number(side[0], "anchors")),
+                                   static_cast<float>(read.number(side[1], "anchors")));
             }
         }
     }
@@ -169,16 +174,18 @@ ModelSpec read_spec(const Literal& root, const std::string& source) {
         if (const Literal* value = read.find(key)) {
             const auto& numbers = read.list(*value, key);
             if (numbers.size() != 3) read.fail(key, " needs three numbers");
-            for (int i = 0; i < 3; ++i) target[i] = static_cast<float>(read.number(numbers[static_cast<size_t>(i)], key));
+            for (int i = 0; i < 3; ++i)
+                target[i] = static_cast<float>(read.number(numbers[static_cast<size_t>(i)], key));
         }
     }
     if (const Literal* value = read.find("pad")) spec.pad = read.whole(*value, "pad", 0, 255);
     if (const Literal* value = read.find("name")) spec.name = read.string(*value, "name");
 
-    static const char* const kKnown[] = {kMetadataKey, "layout", "imgsz", "strides", "names", "kpt_shape", "anchors", "outputs",
-                                         "sigmas", "color", "mean", "std", "pad", "name"};
+    static const char* const kKnown[] = {kMetadataKey, "layout", "imgsz", "strides", "names", "kpt_shape", "anchors",
+                                         "outputs",    "sigmas", "color", "mean",    "std",   "pad",       "name"};
     for (const auto& [key, value] : *root.dict()) {
-        if (std::find(std::begin(kKnown), std::end(kKnown), key) == std::end(kKnown)) spec.extra.emplace_back(key, to_json(value));
+        if (std::find(std::begin(kKnown), std::end(kKnown), key) == std::end(kKnown))
+            spec.extra.emplace_back(key, to_json(value));
     }
     check_consistency(spec, read);
     return spec;
@@ -189,7 +196,8 @@ ModelSpec read_spec(const Literal& root, const std::string& source) {
 
 std::string read_text_file(const std::string& path) {
     std::ifstream in(path, std::ios::binary);
-    require(in.good() && !std::filesystem::is_directory(path), ErrorCode::model, path, ": cannot read the model spec; check the path");
+    require(in.good() && !std::filesystem::is_directory(path), ErrorCode::model, path,
+            ": cannot read the model spec; check the path");
     std::ostringstream out;
     out << in.rdbuf();
     require(!in.bad(), ErrorCode::model, path, ": cannot read the model spec");
@@ -219,12 +227,14 @@ struct UltralyticsMetadata {
             try {
                 use(parse_literal(entry->second));
             } catch (const std::invalid_argument& error) {
-                throw Error(ErrorCode::model, text(path, ": metadata '", key, "' is unreadable (", error.what(), "); give the model spec with --spec"));
+                throw Error(ErrorCode::model, text(path, ": metadata '", key, "' is unreadable (", error.what(),
+                                                   "); give the model spec with --spec"));
             }
         };
         const auto whole = [&](const Literal& value, int low, int high) {
             const double* n = value.number();
-            if (!n || *n != std::floor(*n) || *n < low || *n > high) throw std::invalid_argument("expected a whole number");
+            if (!n || *n != std::floor(*n) || *n < low || *n > high)
+                throw std::invalid_argument("expected a whole number");
             return static_cast<int>(*n);
         };
         const auto two = [&](const Literal& value) -> const Literal::List& {
@@ -235,7 +245,8 @@ struct UltralyticsMetadata {
             keypoints = whole(two(v)[0], 1, 4096);
             dims = whole(two(v)[1], 2, 3);
         });
-        parse("imgsz", [&](const Literal& v) { imgsz = {whole(two(v)[0], 1, kMaxSide), whole(two(v)[1], 1, kMaxSide)}; });
+        parse("imgsz",
+              [&](const Literal& v) { imgsz = {whole(two(v)[0], 1, kMaxSide), whole(two(v)[1], 1, kMaxSide)}; });
         parse("stride", [&](const Literal& v) { stride = whole(v, 1, kMaxSide); });
         parse("end2end", [&](const Literal& v) { end2end = v.boolean() && *v.boolean(); });
         parse("names", [&](const Literal& v) {
@@ -260,7 +271,8 @@ int64_t grid_cells(Size size, const std::vector<int>& strides) {
 }
 
 [[noreturn]] void ambiguous(const std::string& path, const std::string& why) {
-    throw Error(ErrorCode::model, text(path, ": ", why, "; give the model spec with --spec FILE.json (docs/conventions.md shows one)"));
+    throw Error(ErrorCode::model,
+                text(path, ": ", why, "; give the model spec with --spec FILE.json (docs/conventions.md shows one)"));
 }
 
 FoundSpec infer_spec(const ModelFile& file) {
@@ -291,9 +303,12 @@ FoundSpec infer_spec(const ModelFile& file) {
             constexpr size_t cells = 2;  // where h and w stand in both shapes
             fits = shape.size() == first.size() &&
                    (first.size() == 4 ? shape[1] == per_cell * width : shape[1] == per_cell && shape[4] == width) &&
-                   shape[cells] == spec.imgsz.height / coco::kStrides[i] && shape[cells + 1] == spec.imgsz.width / coco::kStrides[i];
+                   shape[cells] == spec.imgsz.height / coco::kStrides[i] &&
+                   shape[cells + 1] == spec.imgsz.width / coco::kStrides[i];
         }
-        if (!fits) ambiguous(file.path, text("it has ", outputs.size(), " raw outputs, the first ", shape_text(first), ", and its anchors are not known"));
+        if (!fits)
+            ambiguous(file.path, text("it has ", outputs.size(), " raw outputs, the first ", shape_text(first),
+                                      ", and its anchors are not known"));
         spec.layout = first.size() == 4 ? Layout::heads : Layout::heads5d;
         spec.strides = coco::kStrides;
         spec.anchors = coco::kAnchors;
@@ -301,7 +316,9 @@ FoundSpec infer_spec(const ModelFile& file) {
         return {spec, origin};
     }
 
-    if (first.size() != 3) ambiguous(file.path, "its output '" + outputs.front().name + "' is " + shape_text(first) + ", which no layout of pose networks has");
+    if (first.size() != 3)
+        ambiguous(file.path, "its output '" + outputs.front().name + "' is " + shape_text(first) +
+                                 ", which no layout of pose networks has");
     if (spec.imgsz.height == 0) ambiguous(file.path, "its input size is open and nothing says what it was made for");
     spec.outputs = {outputs.front().name};
     const int keypoint_numbers = spec.keypoints * spec.keypoint_dims;
@@ -337,19 +354,22 @@ FoundSpec infer_spec(const ModelFile& file) {
         readings.push_back({Layout::final, open_strides()});
     }
     if (readings.empty() && columns == spec.fields() && columns == 6 + keypoint_numbers) {
-        ambiguous(file.path, text("its output '", outputs.front().name, "' is ", shape_text(first),
-                                  ", which may be decoded anchors (layout decoded) or final detections (layout final)"));
+        ambiguous(file.path,
+                  text("its output '", outputs.front().name, "' is ", shape_text(first),
+                       ", which may be decoded anchors (layout decoded) or final detections (layout final)"));
     }
     if (readings.size() != 1) {
         ambiguous(file.path, text("its output '", outputs.front().name, "' is ", shape_text(first),
-                                  readings.empty() ? ", which fits no layout of a network with " : ", which fits several layouts of a network with ",
+                                  readings.empty() ? ", which fits no layout of a network with "
+                                                   : ", which fits several layouts of a network with ",
                                   spec.keypoints, " keypoints and ", spec.classes(), " class(es)"));
     }
     spec.layout = readings.front().layout;
     spec.strides = readings.front().strides;
     const int stride = spec.max_stride();
     if (spec.imgsz.height % stride || spec.imgsz.width % stride)
-        ambiguous(file.path, text("its input ", spec.imgsz.height, "×", spec.imgsz.width, " is no multiple of stride ", stride));
+        ambiguous(file.path,
+                  text("its input ", spec.imgsz.height, "×", spec.imgsz.width, " is no multiple of stride ", stride));
     return {spec, origin};
 }
 
@@ -363,15 +383,21 @@ std::string ModelSpec::to_json() const {
     const auto quoted = [](const std::string& s) { return quote_json(s); };
     const auto whole = [](int v) { return std::to_string(v); };
     const auto number = [](float v) { return json_number(v); };
-    const auto three = [](const float* v) { return "[" + json_number(v[0]) + ", " + json_number(v[1]) + ", " + json_number(v[2]) + "]"; };
+    const auto three = [](const float* v) {
+        return "[" + json_number(v[0]) + ", " + json_number(v[1]) + ", " + json_number(v[2]) + "]";
+    };
     std::string out = "{\"" + std::string(kMetadataKey) + "\": " + whole(kVersion);
     out += ", \"name\": " + quoted(name) + ", \"layout\": " + quoted(to_string(layout));
-    out += ", \"imgsz\": [" + whole(imgsz.height) + ", " + whole(imgsz.width) + "], \"strides\": " + json_list(strides, whole);
+    out += ", \"imgsz\": [" + whole(imgsz.height) + ", " + whole(imgsz.width) +
+           "], \"strides\": " + json_list(strides, whole);
     out += ", \"anchors\": " + json_list(anchors, [](const auto& level) {
-        return json_list(level, [](const auto& a) { return "[" + json_number(a.first) + ", " + json_number(a.second) + "]"; });
-    });
+               return json_list(level, [](const auto& a) {
+                   return "[" + json_number(a.first) + ", " + json_number(a.second) + "]";
+               });
+           });
     out += ", \"outputs\": " + json_list(outputs, quoted) + ", \"names\": " + json_list(names, quoted);
-    out += ", \"kpt_shape\": [" + whole(keypoints) + ", " + whole(keypoint_dims) + "], \"sigmas\": " + json_list(sigmas, number);
+    out += ", \"kpt_shape\": [" + whole(keypoints) + ", " + whole(keypoint_dims) +
+           "], \"sigmas\": " + json_list(sigmas, number);
     out += ", \"color\": \"" + std::string(color == PixelFormat::rgb ? "rgb" : "bgr") + "\"";
     out += ", \"mean\": " + three(mean) + ", \"std\": " + three(std) + ", \"pad\": " + whole(pad);
     for (const auto& [key, value] : extra) out += ", " + quoted(key) + ": " + value;
@@ -415,10 +441,12 @@ void check_spec(const ModelSpec& spec, const ModelFile& file) {
     };
     if (file.inputs.size() != 1) fail("it has ", file.inputs.size(), " inputs, expected one");
     const auto& input = file.inputs.front().shape;
-    if (input.size() != 4 || (input[1] != 3 && input[1] != -1)) fail("its input is ", shape_text(input), ", expected N×3×H×W");
+    if (input.size() != 4 || (input[1] != 3 && input[1] != -1))
+        fail("its input is ", shape_text(input), ", expected N×3×H×W");
     if (!spec.outputs.empty()) {
         for (const auto& name : spec.outputs) {
-            const bool there = std::any_of(file.outputs.begin(), file.outputs.end(), [&](const auto& o) { return o.name == name; });
+            const bool there =
+                std::any_of(file.outputs.begin(), file.outputs.end(), [&](const auto& o) { return o.name == name; });
             if (!there) fail("it has no output '", name, "'");
         }
     }

@@ -32,11 +32,13 @@ private:
 void check_thresholds(const Thresholds& t) {
     require(t.conf >= 0 && t.conf <= 1, ErrorCode::input, "conf ", t.conf, " must lie between 0 and 1");
     require(t.iou >= 0 && t.iou <= 1, ErrorCode::input, "iou ", t.iou, " must lie between 0 and 1");
-    require(t.max_det >= 1 && t.max_det <= EngineOptions::kMaxMaxDet, ErrorCode::input, "max_det ", t.max_det, " must lie between 1 and ",
-            EngineOptions::kMaxMaxDet);
+    require(t.max_det >= 1 && t.max_det <= EngineOptions::kMaxMaxDet, ErrorCode::input, "max_det ", t.max_det,
+            " must lie between 1 and ", EngineOptions::kMaxMaxDet);
 }
 
-std::string mebibytes(size_t bytes) { return text(std::ceil(static_cast<double>(bytes) / (1 << 20) * 10) / 10, " MiB"); }
+std::string mebibytes(size_t bytes) {
+    return text(std::ceil(static_cast<double>(bytes) / (1 << 20) * 10) / 10, " MiB");
+}
 
 /// Every buffer of one batch and size, as parts of one block.
 struct Buffers {
@@ -79,9 +81,12 @@ struct Engine::Impl {
         : session(std::move(session_in)), spec(spec_in), options(options_in) {
         defaults = {options.conf, options.iou, options.max_det, options.agnostic, options.oks};
         check_thresholds(defaults);
-        require(options.batch >= 0 && options.batch <= 1024, ErrorCode::input, "batch ", options.batch, " must lie between 1 and 1024");
-        require(options.threads >= 0 && options.threads <= 1024, ErrorCode::input, "threads ", options.threads, " must lie between 0 (all) and 1024");
-        require(options.streams >= 1 && options.streams <= 256, ErrorCode::input, "streams ", options.streams, " must lie between 1 and 256");
+        require(options.batch >= 0 && options.batch <= 1024, ErrorCode::input, "batch ", options.batch,
+                " must lie between 1 and 1024");
+        require(options.threads >= 0 && options.threads <= 1024, ErrorCode::input, "threads ", options.threads,
+                " must lie between 0 (all) and 1024");
+        require(options.streams >= 1 && options.streams <= 256, ErrorCode::input, "streams ", options.streams,
+                " must lie between 1 and 256");
         require(session != nullptr, ErrorCode::input, "engine: no session");
         threads = std::make_shared<ThreadPool>(options.threads);
         order_outputs();
@@ -98,46 +103,53 @@ struct Engine::Impl {
             return;
         }
         for (const auto& name : spec.outputs) {
-            const auto found = std::find_if(outputs.begin(), outputs.end(), [&](const auto& o) { return o.name == name; });
-            require(found != outputs.end(), ErrorCode::model, "model ", spec.name, ": no output '", name, "'; the model spec does not fit this model");
+            const auto found =
+                std::find_if(outputs.begin(), outputs.end(), [&](const auto& o) { return o.name == name; });
+            require(found != outputs.end(), ErrorCode::model, "model ", spec.name, ": no output '", name,
+                    "'; the model spec does not fit this model");
             output_order.push_back(static_cast<int>(found - outputs.begin()));
         }
     }
 
     void choose_size() {
         const auto& shape = session->info().input.shape;
-        require(shape.size() == 4, ErrorCode::model, "model ", spec.name, ": its input is ", shape_text(shape), ", expected N×3×H×W");
-        const Size fixed{static_cast<int>(std::max<int64_t>(shape[2], 0)), static_cast<int>(std::max<int64_t>(shape[3], 0))};
+        require(shape.size() == 4, ErrorCode::model, "model ", spec.name, ": its input is ", shape_text(shape),
+                ", expected N×3×H×W");
+        const Size fixed{static_cast<int>(std::max<int64_t>(shape[2], 0)),
+                         static_cast<int>(std::max<int64_t>(shape[3], 0))};
         fixed_size = fixed.height > 0 && fixed.width > 0;
         imgsz = options.imgsz.height || options.imgsz.width ? options.imgsz : fixed_size ? fixed : spec.imgsz;
         check_size(imgsz);
-        require(!(options.rect && fixed_size), ErrorCode::input, "rect: model ", spec.name, " takes only ", fixed.height, "×", fixed.width,
-                "; export it with a dynamic size to use rect");
+        require(!(options.rect && fixed_size), ErrorCode::input, "rect: model ", spec.name, " takes only ",
+                fixed.height, "×", fixed.width, "; export it with a dynamic size to use rect");
     }
 
     void check_size(Size size) const {
         const int stride = spec.max_stride();
         const auto& shape = session->info().input.shape;
-        require(size.height > 0 && size.width > 0 && size.height <= (1 << 16) && size.width <= (1 << 16), ErrorCode::input, "imgsz ", size.height, "×",
-                size.width, " must lie between ", stride, " and 65536");
-        require(size.height % stride == 0 && size.width % stride == 0, ErrorCode::input, "imgsz ", size.height, "×", size.width,
-                " must be a multiple of the largest stride, ", stride, ": try ", (size.height + stride - 1) / stride * stride, "×",
-                (size.width + stride - 1) / stride * stride);
-        require((shape[2] <= 0 || shape[2] == size.height) && (shape[3] <= 0 || shape[3] == size.width), ErrorCode::input, "imgsz ", size.height, "×",
-                size.width, ": model ", spec.name, " takes ", shape[2], "×", shape[3], " alone; export it with a dynamic size or leave imgsz out");
+        require(size.height > 0 && size.width > 0 && size.height <= (1 << 16) && size.width <= (1 << 16),
+                ErrorCode::input, "imgsz ", size.height, "×", size.width, " must lie between ", stride, " and 65536");
+        require(size.height % stride == 0 && size.width % stride == 0, ErrorCode::input, "imgsz ", size.height, "×",
+                size.width, " must be a multiple of the largest stride, ", stride, ": try ",
+                (size.height + stride - 1) / stride * stride, "×", (size.width + stride - 1) / stride * stride);
+        require((shape[2] <= 0 || shape[2] == size.height) && (shape[3] <= 0 || shape[3] == size.width),
+                ErrorCode::input, "imgsz ", size.height, "×", size.width, ": model ", spec.name, " takes ", shape[2],
+                "×", shape[3], " alone; export it with a dynamic size or leave imgsz out");
     }
 
     void choose_batch() {
         const auto& shape = session->info().input.shape;
         fixed_batch = shape[0] > 0;
         if (fixed_batch) {
-            require(options.batch == 0 || options.batch == shape[0], ErrorCode::input, "batch ", options.batch, ": model ", spec.name, " takes ", shape[0],
+            require(options.batch == 0 || options.batch == shape[0], ErrorCode::input, "batch ", options.batch,
+                    ": model ", spec.name, " takes ", shape[0],
                     " alone; export it with a dynamic batch or leave batch out");
             batch = static_cast<int>(shape[0]);
         } else {
             batch = options.batch ? options.batch : 1;
         }
-        // Plan before the first frame; a batch nobody asked for gives way to the budget, one that was asked for does not.
+        // Plan before the first frame; a batch nobody asked for gives way to the budget, one that was asked for does
+        // not.
         prepare(batch, imgsz, defaults);
     }
 
@@ -150,7 +162,8 @@ struct Engine::Impl {
         for (const int o : output_order) shapes.push_back(shape.outputs[static_cast<size_t>(o)]);
         const std::vector<const float*> none(shapes.size(), nullptr);
         const ops::HeadView heads = ops::Decode(spec).view(shapes, none, size);
-        require(heads.batch == n, ErrorCode::model, "model ", spec.name, ": a batch of ", n, " gives outputs for ", heads.batch);
+        require(heads.batch == n, ErrorCode::model, "model ", spec.name, ": a batch of ", n, " gives outputs for ",
+                heads.batch);
 
         Planner measure;
         lay_out(measure, shape, heads, n, size, t);
@@ -160,17 +173,20 @@ struct Engine::Impl {
         wanted.io = buffers.io_bytes;
         wanted.workspace = buffers.workspace_bytes;
         buffers.batch = 0;  // nothing is valid until the block stands
-        require(options.vram_budget == 0 || wanted.total() <= options.vram_budget, ErrorCode::budget, "model ", spec.name, " at batch ", n, " and ",
-                size.height, "×", size.width, " needs ", mebibytes(wanted.total()), " (weights ", mebibytes(wanted.weights), ", activations ",
-                mebibytes(wanted.activations), ", inputs and outputs ", mebibytes(wanted.io), ", workspace ", mebibytes(wanted.workspace),
-                "), more than the budget of ", mebibytes(options.vram_budget), "; take a smaller batch or size, or a larger budget");
+        require(options.vram_budget == 0 || wanted.total() <= options.vram_budget, ErrorCode::budget, "model ",
+                spec.name, " at batch ", n, " and ", size.height, "×", size.width, " needs ", mebibytes(wanted.total()),
+                " (weights ", mebibytes(wanted.weights), ", activations ", mebibytes(wanted.activations),
+                ", inputs and outputs ", mebibytes(wanted.io), ", workspace ", mebibytes(wanted.workspace),
+                "), more than the budget of ", mebibytes(options.vram_budget),
+                "; take a smaller batch or size, or a larger budget");
         if (measure.used() > arena.size()) {
             arena = HostBuffer();
             try {
                 arena = HostBuffer(measure.used());
             } catch (const std::bad_alloc&) {
-                throw Error(ErrorCode::budget, text("model ", spec.name, " at batch ", n, " and ", size.height, "×", size.width, ": no memory for ",
-                                                    mebibytes(measure.used()), "; take a smaller batch or size"));
+                throw Error(ErrorCode::budget,
+                            text("model ", spec.name, " at batch ", n, " and ", size.height, "×", size.width,
+                                 ": no memory for ", mebibytes(measure.used()), "; take a smaller batch or size"));
             }
         }
         Planner planner(arena.data());
@@ -178,7 +194,8 @@ struct Engine::Impl {
         plan = wanted;
     }
 
-    void lay_out(Planner& planner, const SessionShape& shape, const ops::HeadView& heads, int n, Size size, const Thresholds& t) {
+    void lay_out(Planner& planner, const SessionShape& shape, const ops::HeadView& heads, int n, Size size,
+                 const Thresholds& t) {
         Buffers& b = buffers;
         const auto images = static_cast<size_t>(n);
         const auto capacity = static_cast<size_t>(heads.total_anchors);
@@ -198,7 +215,8 @@ struct Engine::Impl {
         b.candidates.scores = planner.take<float>(images * capacity);
         b.candidates.classes = planner.take<int32_t>(images * capacity);
         b.candidates.anchors = planner.take<int32_t>(images * capacity);
-        b.candidate_keypoints = t.oks ? planner.take<float>(images * capacity * static_cast<size_t>(spec.keypoints) * 3) : nullptr;
+        b.candidate_keypoints =
+            t.oks ? planner.take<float>(images * capacity * static_cast<size_t>(spec.keypoints) * 3) : nullptr;
         b.kept.max_det = t.max_det;
         b.kept.counts = planner.take<int32_t>(images);
         b.kept.indices = planner.take<int32_t>(slots);
@@ -208,7 +226,8 @@ struct Engine::Impl {
         b.poses.keypoints = planner.take<float>(slots * static_cast<size_t>(spec.keypoints) * 3);
         // The three operations run one after the other, so one scratch serves all.
         const Device device = session->info().device;
-        b.workspace.bytes = std::max({ops::Letterbox(spec, size).workspace_bytes(images, device), ops::Decode(spec).workspace_bytes(heads, device),
+        b.workspace.bytes = std::max({ops::Letterbox(spec, size).workspace_bytes(images, device),
+                                      ops::Decode(spec).workspace_bytes(heads, device),
                                       nms(t).workspace_bytes(n, heads.total_anchors, device)});
         b.workspace.data = planner.take<char>(b.workspace.bytes);
         b.workspace_bytes = planner.used() - b.io_bytes;
@@ -270,7 +289,8 @@ struct Engine::Impl {
             p.boxes.assign(buffers.poses.boxes + i * max_det * 4, buffers.poses.boxes + (i * max_det + n) * 4);
             p.scores.assign(buffers.poses.scores + i * max_det, buffers.poses.scores + i * max_det + n);
             p.class_ids.assign(buffers.poses.class_ids + i * max_det, buffers.poses.class_ids + i * max_det + n);
-            p.keypoints.assign(buffers.poses.keypoints + i * max_det * pose, buffers.poses.keypoints + (i * max_det + n) * pose);
+            p.keypoints.assign(buffers.poses.keypoints + i * max_det * pose,
+                               buffers.poses.keypoints + (i * max_det + n) * pose);
         }
         times.nms += watch.lap();
     }
@@ -280,16 +300,20 @@ struct Engine::Impl {
         const std::lock_guard lock(mutex);
         Stopwatch total;
         times = {};
-        for (size_t i = 0; i < frames.size(); ++i) ops::Letterbox::check(frames[i], session->info().device, text("frame ", i));
+        for (size_t i = 0; i < frames.size(); ++i)
+            ops::Letterbox::check(frames[i], session->info().device, text("frame ", i));
         std::vector<Poses> out(frames.size());
         for (size_t first = 0; first < frames.size();) {
             // Neighbours of one input size run together; without rect that is everybody.
             const Size size = input_size(frames[first]);
             size_t count = 1;
-            while (count < static_cast<size_t>(batch) && first + count < frames.size() && input_size(frames[first + count]) == size) ++count;
+            while (count < static_cast<size_t>(batch) && first + count < frames.size() &&
+                   input_size(frames[first + count]) == size)
+                ++count;
             prepare(fixed_batch ? batch : static_cast<int>(count), size, t);
             Stopwatch watch;
-            ops::Letterbox(spec, size)(frames.subspan(first, count), buffers.input, buffers.placements, buffers.workspace, context());
+            ops::Letterbox(spec, size)(frames.subspan(first, count), buffers.input, buffers.placements,
+                                       buffers.workspace, context());
             times.letterbox += watch.lap();
             run_network(static_cast<int>(count), t, Span<Poses>(out.data() + first, count));
             first += count;
@@ -344,7 +368,9 @@ Engine& Engine::operator=(Engine&&) noexcept = default;
 
 std::vector<Poses> Engine::infer(Span<const ImageView> frames) { return impl_->infer(frames, impl_->defaults); }
 
-std::vector<Poses> Engine::infer(Span<const ImageView> frames, const Thresholds& thresholds) { return impl_->infer(frames, thresholds); }
+std::vector<Poses> Engine::infer(Span<const ImageView> frames, const Thresholds& thresholds) {
+    return impl_->infer(frames, thresholds);
+}
 
 std::vector<Poses> Engine::infer_tensor(const float* input, int batch, Size size, const Thresholds& thresholds) {
     return impl_->infer_tensor(input, batch, size, thresholds);
@@ -357,7 +383,8 @@ std::vector<float> Engine::letterbox(const ImageView& frame, Size* size) const {
     HostBuffer scratch(op.workspace_bytes(1, {}));
     std::vector<float> out(3 * static_cast<size_t>(target.height) * static_cast<size_t>(target.width));
     math::Letterbox placement;
-    op(Span<const ImageView>(&frame, 1), out.data(), &placement, {scratch.data(), scratch.size()}, {{}, nullptr, nullptr});
+    op(Span<const ImageView>(&frame, 1), out.data(), &placement, {scratch.data(), scratch.size()},
+       {{}, nullptr, nullptr});
     if (size) *size = target;
     return out;
 }

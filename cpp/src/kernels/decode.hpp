@@ -7,7 +7,8 @@ namespace trtpose::kernels {
 
 void decode_cpu(const ops::HeadView& heads, float conf, const ops::Candidates& out, ThreadPool* threads);
 
-void keypoints_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, float* keypoints, ThreadPool* threads);
+void keypoints_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, float* keypoints,
+                   ThreadPool* threads);
 
 void poses_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, const ops::Detections& kept,
                const math::Letterbox* placements, const ops::PoseArrays& out, ThreadPool* threads);

@@ -42,13 +42,15 @@ bool any_above(const float* values, int count, float threshold) {
     return any != 0;
 }
 
-void emit(const ops::HeadView& heads, const ops::HeadLevel& level, int image, int anchor, int cell, float conf, const ops::Candidates& out) {
+void emit(const ops::HeadView& heads, const ops::HeadLevel& level, int image, int anchor, int cell, float conf,
+          const ops::Candidates& out) {
     const AnchorReader a = read_anchor(level, image, anchor, cell);
     if (is_raw(heads) && !(math::sigmoid(a(kObjectness)) > conf)) return;
     const Scored scored = read_score(heads, a);
     if (!(scored.score > conf) || !math::is_finite(scored.score) || scored.class_id < 0) return;
     const math::Box box = read_box(heads, a);
-    if (!math::is_finite(box.x1) || !math::is_finite(box.y1) || !math::is_finite(box.x2) || !math::is_finite(box.y2)) return;
+    if (!math::is_finite(box.x1) || !math::is_finite(box.y1) || !math::is_finite(box.x2) || !math::is_finite(box.y2))
+        return;
     // Few anchors pass, so one atomic each costs nothing next to reading their scattered fields.
     const int slot = __atomic_fetch_add(&out.counts[image], 1, __ATOMIC_RELAXED);
     if (slot >= out.capacity) return;
@@ -67,7 +69,9 @@ void emit(const ops::HeadView& heads, const ops::HeadLevel& level, int image, in
 void decode_cpu(const ops::HeadView& heads, float conf, const ops::Candidates& out, ThreadPool* threads) {
     std::fill_n(out.counts, heads.batch, 0);
     const float threshold = gate_of(heads, conf);
-    const auto chunks_of = [](const ops::HeadLevel& level) { return (level.height * level.width + kChunk - 1) / kChunk; };
+    const auto chunks_of = [](const ops::HeadLevel& level) {
+        return (level.height * level.width + kChunk - 1) / kChunk;
+    };
     int per_image = 0;
     for (int l = 0; l < heads.levels; ++l) per_image += heads.level[l].anchors * chunks_of(heads.level[l]);
 
@@ -95,7 +99,8 @@ void decode_cpu(const ops::HeadView& heads, float conf, const ops::Candidates& o
     });
 }
 
-void keypoints_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, float* keypoints, ThreadPool* threads) {
+void keypoints_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, float* keypoints,
+                   ThreadPool* threads) {
     for (int image = 0; image < heads.batch; ++image) {
         const size_t first = static_cast<size_t>(image) * static_cast<size_t>(candidates.capacity);
         parallel_for(threads, std::min(candidates.counts[image], candidates.capacity), [&](int i) {
@@ -117,7 +122,8 @@ void poses_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, co
         const float right = static_cast<float>(place.src_width), bottom = static_cast<float>(place.src_height);
         for (int i = 0; i < kept.counts[image]; ++i) {
             const size_t to = static_cast<size_t>(image) * static_cast<size_t>(max_det) + static_cast<size_t>(i);
-            const size_t from = static_cast<size_t>(image) * static_cast<size_t>(candidates.capacity) + static_cast<size_t>(kept.indices[to]);
+            const size_t from = static_cast<size_t>(image) * static_cast<size_t>(candidates.capacity) +
+                                static_cast<size_t>(kept.indices[to]);
             const float* box = candidates.boxes + 4 * from;
             out.boxes[4 * to] = std::clamp((box[0] - left) * sx, 0.0f, right);
             out.boxes[4 * to + 1] = std::clamp((box[1] - top) * sy, 0.0f, bottom);
@@ -130,7 +136,8 @@ void poses_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, co
             for (int k = 0; k < heads.keypoints; ++k) {
                 float* point = points + 3 * k;
                 read_keypoint(heads, a, k, point);
-                if (point[0] == 0.0f && point[1] == 0.0f && point[2] == 0.0f) continue;  // "not there" stays where it is
+                if (point[0] == 0.0f && point[1] == 0.0f && point[2] == 0.0f)
+                    continue;  // "not there" stays where it is
                 point[0] = (point[0] - left) * sx;
                 point[1] = (point[1] - top) * sy;
             }

@@ -41,7 +41,9 @@ TRTPOSE_HD AnchorReader read_anchor(const ops::HeadView& heads, int image, int n
     return read_anchor(level, image, local / cells, local % cells);
 }
 
-TRTPOSE_HD bool is_raw(const ops::HeadView& heads) { return heads.layout == Layout::heads || heads.layout == Layout::heads5d; }
+TRTPOSE_HD bool is_raw(const ops::HeadView& heads) {
+    return heads.layout == Layout::heads || heads.layout == Layout::heads5d;
+}
 
 TRTPOSE_HD bool has_objectness(const ops::HeadView& heads) { return is_raw(heads) || heads.layout == Layout::decoded; }
 

@@ -14,13 +14,13 @@ namespace trtpose::kernels {
 
 /// One frame on its way into one input.
 struct LetterboxJob {
-    const uint8_t* src;   ///< first byte of the frame
-    ptrdiff_t src_stride; ///< bytes from row to row
+    const uint8_t* src;    ///< first byte of the frame
+    ptrdiff_t src_stride;  ///< bytes from row to row
     math::Letterbox place;
-    bool swap;            ///< the frame's channel order is not the network's
+    bool swap;              ///< the frame's channel order is not the network's
     float mean[3], std[3];  ///< in the network's channel order
     int pad;
-    float* dst;           ///< 3 × dst_height × dst_width
+    float* dst;  ///< 3 × dst_height × dst_width
 };
 
 /// Scratch bytes for one frame of an input `dst_width` wide.

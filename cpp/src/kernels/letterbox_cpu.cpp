@@ -44,7 +44,8 @@ void row_sums(const uint8_t* row, const Scratch& s, int begin, int width, int16_
     for (int x = begin; x < width; ++x) {
         const uint8_t* p = row + s.offset[x];
         for (int c = 0; c < 3; ++c) {
-            out[c * width + x] = static_cast<int16_t>(math::resize_row(p[c], p[3 + c], s.weight[2 * x], s.weight[2 * x + 1]));
+            out[c * width + x] =
+                static_cast<int16_t>(math::resize_row(p[c], p[3 + c], s.weight[2 * x], s.weight[2 * x + 1]));
         }
     }
 }
@@ -57,8 +58,8 @@ void row_sums_narrow(const uint8_t* row, int width, int16_t* out) {
 }
 
 /// Vertical step and normalisation of one channel of one row.
-__attribute__((always_inline)) inline void blend(const int16_t* h0, const int16_t* h1, int b0, int b1, int width, float mean, float std,
-                                                 float* __restrict out) {
+__attribute__((always_inline)) inline void blend(const int16_t* h0, const int16_t* h1, int b0, int b1, int width,
+                                                 float mean, float std, float* __restrict out) {
     for (int x = 0; x < width; ++x) {
         const int value = math::resize_column(h0[x], h1[x], b0, b1);
         out[x] = (static_cast<float>(value) - mean) / std;
@@ -70,8 +71,8 @@ void blend_row(const int16_t* h0, const int16_t* h1, int b0, int b1, int width, 
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) void blend_row_avx2(const int16_t* h0, const int16_t* h1, int b0, int b1, int width, float mean, float std,
-                                                    float* out) {
+__attribute__((target("avx2"))) void blend_row_avx2(const int16_t* h0, const int16_t* h1, int b0, int b1, int width,
+                                                    float mean, float std, float* out) {
     const __m256i w0 = _mm256_set1_epi16(static_cast<short>(b0)), w1 = _mm256_set1_epi16(static_cast<short>(b1));
     const __m256i two = _mm256_set1_epi16(2);
     const __m256 m = _mm256_set1_ps(mean), s = _mm256_set1_ps(std);
@@ -99,14 +100,17 @@ __attribute__((target("avx2"))) int row_sums_avx2(const uint8_t* row, const Scra
         const __m256i q = _mm256_i32gather_epi32(reinterpret_cast<const int*>(row + 2), at, 1);
         const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(s.weight + 2 * x));
         const auto sums = [&](__m256i first, __m256i second) __attribute__((target("avx2"))) {
-            const __m256i pair = _mm256_or_si256(_mm256_and_si256(first, low), _mm256_slli_epi32(_mm256_and_si256(second, low), 16));
+            const __m256i pair =
+                _mm256_or_si256(_mm256_and_si256(first, low), _mm256_slli_epi32(_mm256_and_si256(second, low), 16));
             const __m256i sum = _mm256_srli_epi32(_mm256_madd_epi16(pair, w), 4);
             const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(sum, sum), 0xD8);
             return _mm256_castsi256_si128(packed);
         };
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out + x), sums(p, _mm256_srli_epi32(q, 8)));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + width + x), sums(_mm256_srli_epi32(p, 8), _mm256_srli_epi32(q, 16)));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 2 * width + x), sums(_mm256_srli_epi32(p, 16), _mm256_srli_epi32(q, 24)));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + width + x),
+                         sums(_mm256_srli_epi32(p, 8), _mm256_srli_epi32(q, 16)));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 2 * width + x),
+                         sums(_mm256_srli_epi32(p, 16), _mm256_srli_epi32(q, 24)));
     }
     return x;
 }
@@ -126,7 +130,8 @@ void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
     for (int c = 0; c < 3; ++c) border[c] = (static_cast<float>(job.pad) - job.mean[c]) / job.std[c];
 
     const auto row_length = static_cast<size_t>(place.width) * 3;
-    int16_t* sums[2] = {s.rows + static_cast<size_t>(index) * 2 * row_length, s.rows + (static_cast<size_t>(index) * 2 + 1) * row_length};
+    int16_t* sums[2] = {s.rows + static_cast<size_t>(index) * 2 * row_length,
+                        s.rows + (static_cast<size_t>(index) * 2 + 1) * row_length};
     int held[2] = {-1, -1};
     const auto fetch = [&](int y, int other) {
         for (int i = 0; i < 2; ++i) {
@@ -151,11 +156,13 @@ void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
         const size_t row_start = static_cast<size_t>(y) * static_cast<size_t>(place.dst_width);
         const int inner = y - place.top;
         if (inner < 0 || inner >= place.height) {
-            for (int c = 0; c < 3; ++c) std::fill_n(job.dst + static_cast<size_t>(c) * plane + row_start, place.dst_width, border[c]);
+            for (int c = 0; c < 3; ++c)
+                std::fill_n(job.dst + static_cast<size_t>(c) * plane + row_start, place.dst_width, border[c]);
             continue;
         }
         const math::Tap tap = math::resize_tap(inner, place.height, place.src_height, false);
-        const int y0 = std::clamp(tap.index, 0, place.src_height - 1), y1 = std::clamp(tap.index + 1, 0, place.src_height - 1);
+        const int y0 = std::clamp(tap.index, 0, place.src_height - 1),
+                  y1 = std::clamp(tap.index + 1, 0, place.src_height - 1);
         const int first = fetch(y0, y1);
         const int second = fetch(y1, y0);
         for (int c = 0; c < 3; ++c) {
@@ -168,7 +175,8 @@ void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
 #endif
                 return &blend_row;
             }();
-            blend_with(sums[first] + source, sums[second] + source, tap.c0, tap.c1, place.width, job.mean[c], job.std[c], out + place.left);
+            blend_with(sums[first] + source, sums[second] + source, tap.c0, tap.c1, place.width, job.mean[c],
+                       job.std[c], out + place.left);
             const int right = place.left + place.width;
             std::fill_n(out + right, place.dst_width - right, border[c]);
         }

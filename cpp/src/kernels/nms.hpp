@@ -8,7 +8,7 @@ namespace trtpose::kernels {
 size_t nms_cpu_scratch(int batch, int capacity, int max_det);
 
 /// `sigmas` and `keypoints` (count × 3 per candidate) are read for Similarity::oks alone.
-void nms_cpu(const ops::NmsParams& params, const ops::Candidates& candidates, int batch, const float* keypoints, const float* sigmas,
-             int keypoint_count, const ops::Detections& kept, void* scratch, ThreadPool* threads);
+void nms_cpu(const ops::NmsParams& params, const ops::Candidates& candidates, int batch, const float* keypoints,
+             const float* sigmas, int keypoint_count, const ops::Detections& kept, void* scratch, ThreadPool* threads);
 
 }  // namespace trtpose::kernels

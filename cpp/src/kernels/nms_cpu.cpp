@@ -30,13 +30,18 @@ struct Scratch {
 
     static Scratch of(Planner& plan, int capacity, int max_det) {
         const auto n = static_cast<size_t>(max_det);
-        return {plan.take<Ranked>(static_cast<size_t>(capacity)), plan.take<float>(n), plan.take<float>(n), plan.take<float>(n),
-                plan.take<float>(n), plan.take<float>(n), plan.take<int32_t>(n)};
+        return {plan.take<Ranked>(static_cast<size_t>(capacity)),
+                plan.take<float>(n),
+                plan.take<float>(n),
+                plan.take<float>(n),
+                plan.take<float>(n),
+                plan.take<float>(n),
+                plan.take<int32_t>(n)};
     }
 };
 
-__attribute__((always_inline)) inline bool overlaps_body(const Scratch& kept, int begin, int end, const math::Box& box, float area,
-                                                         int32_t class_id, bool agnostic, float threshold) {
+__attribute__((always_inline)) inline bool overlaps_body(const Scratch& kept, int begin, int end, const math::Box& box,
+                                                         float area, int32_t class_id, bool agnostic, float threshold) {
     int any = 0;
     for (int i = begin; i < end; ++i) {
         const math::Box other{kept.x1[i], kept.y1[i], kept.x2[i], kept.y2[i]};
@@ -45,13 +50,14 @@ __attribute__((always_inline)) inline bool overlaps_body(const Scratch& kept, in
     return any != 0;
 }
 
-bool overlaps(const Scratch& kept, int begin, int end, const math::Box& box, float area, int32_t class_id, bool agnostic, float threshold) {
+bool overlaps(const Scratch& kept, int begin, int end, const math::Box& box, float area, int32_t class_id,
+              bool agnostic, float threshold) {
     return overlaps_body(kept, begin, end, box, area, class_id, agnostic, threshold);
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) bool overlaps_avx2(const Scratch& kept, int begin, int end, const math::Box& box, float area,
-                                                   int32_t class_id, bool agnostic, float threshold) {
+__attribute__((target("avx2"))) bool overlaps_avx2(const Scratch& kept, int begin, int end, const math::Box& box,
+                                                   float area, int32_t class_id, bool agnostic, float threshold) {
     return overlaps_body(kept, begin, end, box, area, class_id, agnostic, threshold);
 }
 #endif
@@ -72,8 +78,8 @@ size_t nms_cpu_scratch(int batch, int capacity, int max_det) {
     return plan.used() * static_cast<size_t>(batch);
 }
 
-void nms_cpu(const ops::NmsParams& params, const ops::Candidates& candidates, int batch, const float* keypoints, const float* sigmas,
-             int keypoint_count, const ops::Detections& kept, void* scratch, ThreadPool* threads) {
+void nms_cpu(const ops::NmsParams& params, const ops::Candidates& candidates, int batch, const float* keypoints,
+             const float* sigmas, int keypoint_count, const ops::Detections& kept, void* scratch, ThreadPool* threads) {
     const size_t each = nms_cpu_scratch(1, candidates.capacity, kept.max_det);
     auto* const overlaps_any = pick_overlaps();
     // Far kept boxes seldom overlap: asking in short runs stops early without giving up several comparisons at a time.
@@ -105,7 +111,8 @@ void nms_cpu(const ops::NmsParams& params, const ops::Candidates& candidates, in
             bool suppressed = false;
             if (params.suppress && params.similarity == ops::Similarity::iou) {
                 for (int begin = 0; begin < count && !suppressed; begin += kRun)
-                    suppressed = overlaps_any(s, begin, std::min(begin + kRun, count), box, area, classes[index], params.agnostic, params.threshold);
+                    suppressed = overlaps_any(s, begin, std::min(begin + kRun, count), box, area, classes[index],
+                                              params.agnostic, params.threshold);
             } else if (params.suppress) {
                 const float* pose = keypoints + (first + static_cast<size_t>(index)) * pose_length;
                 for (int j = 0; j < count && !suppressed; ++j) {

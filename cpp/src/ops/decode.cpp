@@ -7,10 +7,10 @@
 namespace trtpose::ops {
 
 Decode::Decode(const ModelSpec& spec) : spec_(spec) {
-    require(spec.strides.size() <= HeadView::kMaxLevels, ErrorCode::model, "model spec ", spec.name, ": ", spec.strides.size(),
-            " strides, at most ", HeadView::kMaxLevels, " are supported");
-    require(spec.anchors_per_cell() <= HeadLevel::kMaxAnchors, ErrorCode::model, "model spec ", spec.name, ": ", spec.anchors_per_cell(),
-            " anchors per cell, at most ", HeadLevel::kMaxAnchors, " are supported");
+    require(spec.strides.size() <= HeadView::kMaxLevels, ErrorCode::model, "model spec ", spec.name, ": ",
+            spec.strides.size(), " strides, at most ", HeadView::kMaxLevels, " are supported");
+    require(spec.anchors_per_cell() <= HeadLevel::kMaxAnchors, ErrorCode::model, "model spec ", spec.name, ": ",
+            spec.anchors_per_cell(), " anchors per cell, at most ", HeadLevel::kMaxAnchors, " are supported");
 }
 
 HeadView Decode::view(Span<const std::vector<int64_t>> shapes, Span<const float* const> data, Size input) const {
@@ -25,10 +25,11 @@ HeadView Decode::view(Span<const std::vector<int64_t>> shapes, Span<const float*
     view.keypoint_field = spec_.layout == Layout::final ? 6 : view.class_field + view.classes;
     view.levels = raw ? static_cast<int>(spec_.strides.size()) : 1;
     const int64_t fields = view.keypoint_field + static_cast<int64_t>(view.keypoints) * view.keypoint_dims;
-    require(shapes.size() >= static_cast<size_t>(view.levels) && data.size() == shapes.size(), ErrorCode::model, "model ", spec_.name, ": ",
-            shapes.size(), " outputs where layout ", to_string(spec_.layout), " has ", view.levels);
-    require(!shapes[0].empty() && shapes[0][0] > 0 && shapes[0][0] <= (1 << 20), ErrorCode::model, "model ", spec_.name, ": output shape ",
-            shape_text(shapes[0]), " has no batch");
+    require(shapes.size() >= static_cast<size_t>(view.levels) && data.size() == shapes.size(), ErrorCode::model,
+            "model ", spec_.name, ": ", shapes.size(), " outputs where layout ", to_string(spec_.layout), " has ",
+            view.levels);
+    require(!shapes[0].empty() && shapes[0][0] > 0 && shapes[0][0] <= (1 << 20), ErrorCode::model, "model ", spec_.name,
+            ": output shape ", shape_text(shapes[0]), " has no batch");
     view.batch = static_cast<int>(shapes[0][0]);
 
     int64_t total = 0;
@@ -65,17 +66,19 @@ HeadView Decode::view(Span<const std::vector<int64_t>> shapes, Span<const float*
         } else {
             const bool channels_first = spec_.layout == Layout::channels_first;
             const int64_t count = shape.size() == 3 ? shape[channels_first ? 2 : 1] : 0;
-            expected = channels_first ? std::vector<int64_t>{view.batch, fields, count} : std::vector<int64_t>{view.batch, count, fields};
-            require(count <= (1 << 30), ErrorCode::model, "model ", spec_.name, ": output shape ", shape_text(shape), " is too large");
+            expected = channels_first ? std::vector<int64_t>{view.batch, fields, count}
+                                      : std::vector<int64_t>{view.batch, count, fields};
+            require(count <= (1 << 30), ErrorCode::model, "model ", spec_.name, ": output shape ", shape_text(shape),
+                    " is too large");
             level.width = static_cast<int>(count);
             level.cell_step = channels_first ? 1 : fields;
             level.field_step = channels_first ? count : 1;
             level.image_step = fields * count;
             total += count;
         }
-        require(shape == expected, ErrorCode::model, "model ", spec_.name, ": output ", l, " has shape ", shape_text(shape), ", layout ",
-                to_string(spec_.layout), " with ", view.classes, " class(es) and ", view.keypoints, " keypoints expects ", shape_text(expected),
-                "; check the model spec");
+        require(shape == expected, ErrorCode::model, "model ", spec_.name, ": output ", l, " has shape ",
+                shape_text(shape), ", layout ", to_string(spec_.layout), " with ", view.classes, " class(es) and ",
+                view.keypoints, " keypoints expects ", shape_text(expected), "; check the model spec");
     }
     require(total > 0 && total <= (1 << 30), ErrorCode::model, "model ", spec_.name, ": ", total, " anchors per image");
     view.total_anchors = static_cast<int>(total);
@@ -84,17 +87,19 @@ HeadView Decode::view(Span<const std::vector<int64_t>> shapes, Span<const float*
 
 size_t Decode::workspace_bytes(const HeadView&, Device) const { return 0; }
 
-void Decode::operator()(const HeadView& heads, float conf, const Candidates& out, Workspace workspace, const Context& context) const {
+void Decode::operator()(const HeadView& heads, float conf, const Candidates& out, Workspace workspace,
+                        const Context& context) const {
     check_workspace(workspace, workspace_bytes(heads, context.device), "decode");
     dispatch(context, "decode", [&] { kernels::decode_cpu(heads, conf, out, context.threads); });
 }
 
-void Decode::keypoints(const HeadView& heads, const Candidates& candidates, float* keypoints, const Context& context) const {
+void Decode::keypoints(const HeadView& heads, const Candidates& candidates, float* keypoints,
+                       const Context& context) const {
     dispatch(context, "decode", [&] { kernels::keypoints_cpu(heads, candidates, keypoints, context.threads); });
 }
 
-void Decode::poses(const HeadView& heads, const Candidates& candidates, const Detections& kept, const math::Letterbox* placements,
-                   const PoseArrays& out, const Context& context) const {
+void Decode::poses(const HeadView& heads, const Candidates& candidates, const Detections& kept,
+                   const math::Letterbox* placements, const PoseArrays& out, const Context& context) const {
     dispatch(context, "decode", [&] { kernels::poses_cpu(heads, candidates, kept, placements, out, context.threads); });
 }
 

@@ -13,7 +13,8 @@ constexpr size_t kGroup = 64;
 }  // namespace
 
 Letterbox::Letterbox(const ModelSpec& spec, Size size) : size_(size), color_(spec.color), pad_(spec.pad) {
-    require(size.height > 0 && size.width > 0, ErrorCode::input, "letterbox: size ", size.height, "×", size.width, " must be positive");
+    require(size.height > 0 && size.width > 0, ErrorCode::input, "letterbox: size ", size.height, "×", size.width,
+            " must be positive");
     for (int c = 0; c < 3; ++c) {
         mean_[c] = spec.mean[c];
         std_[c] = spec.std[c];
@@ -22,22 +23,23 @@ Letterbox::Letterbox(const ModelSpec& spec, Size size) : size_(size), color_(spe
 
 void Letterbox::check(const ImageView& frame, Device device, const std::string& what) {
     require(frame.data != nullptr, ErrorCode::input, what, ": no pixels; pass a height×width×3 uint8 picture");
-    require(frame.width > 0 && frame.height > 0, ErrorCode::input, what, ": the picture is ", frame.height, "×", frame.width,
-            "; both sides must be at least 1 pixel");
-    require(frame.width <= kMaxFrameSide && frame.height <= kMaxFrameSide, ErrorCode::input, what, ": the picture is ", frame.height, "×",
-            frame.width, "; sides up to ", kMaxFrameSide, " pixels are supported, cut or scale it");
+    require(frame.width > 0 && frame.height > 0, ErrorCode::input, what, ": the picture is ", frame.height, "×",
+            frame.width, "; both sides must be at least 1 pixel");
+    require(frame.width <= kMaxFrameSide && frame.height <= kMaxFrameSide, ErrorCode::input, what, ": the picture is ",
+            frame.height, "×", frame.width, "; sides up to ", kMaxFrameSide, " pixels are supported, cut or scale it");
     const ptrdiff_t row = static_cast<ptrdiff_t>(frame.width) * 3;
-    require(frame.stride == 0 || frame.stride >= row || frame.stride <= -row, ErrorCode::input, what, ": rows are ", frame.stride,
-            " bytes apart, shorter than the ", row, " bytes of a row");
-    require(frame.device == device, ErrorCode::input, what, ": the picture is on ", to_string(frame.device), ", the engine on ", to_string(device));
+    require(frame.stride == 0 || frame.stride >= row || frame.stride <= -row, ErrorCode::input, what, ": rows are ",
+            frame.stride, " bytes apart, shorter than the ", row, " bytes of a row");
+    require(frame.device == device, ErrorCode::input, what, ": the picture is on ", to_string(frame.device),
+            ", the engine on ", to_string(device));
 }
 
 size_t Letterbox::workspace_bytes(size_t frames, Device) const {
     return (frames < kGroup ? frames : kGroup) * kernels::letterbox_cpu_scratch(size_.width);
 }
 
-void Letterbox::operator()(Span<const ImageView> frames, float* output, math::Letterbox* placements, Workspace workspace,
-                           const Context& context) const {
+void Letterbox::operator()(Span<const ImageView> frames, float* output, math::Letterbox* placements,
+                           Workspace workspace, const Context& context) const {
     check_workspace(workspace, workspace_bytes(frames.size(), context.device), "letterbox");
     const size_t plane = static_cast<size_t>(size_.height) * static_cast<size_t>(size_.width);
     for (size_t first = 0; first < frames.size(); first += kGroup) {
@@ -58,7 +60,8 @@ void Letterbox::operator()(Span<const ImageView> frames, float* output, math::Le
                 job.std[c] = std_[c];
             }
         }
-        dispatch(context, "letterbox", [&] { kernels::letterbox_cpu(jobs, static_cast<int>(count), workspace.data, context.threads); });
+        dispatch(context, "letterbox",
+                 [&] { kernels::letterbox_cpu(jobs, static_cast<int>(count), workspace.data, context.threads); });
     }
 }
 

@@ -7,21 +7,27 @@
 namespace trtpose::ops {
 
 Nms::Nms(const NmsParams& params, std::vector<float> sigmas) : params_(params), sigmas_(std::move(sigmas)) {
-    require(params.similarity == Similarity::iou || !sigmas_.empty(), ErrorCode::input,
-            "NMS by OKS needs a sigma for every keypoint and the model spec has none; add `sigmas` to the spec or use IoU");
-    require(params.max_det > 0 && params.max_nms > 0, ErrorCode::input, "NMS: max_det ", params.max_det, " and max_nms ", params.max_nms,
-            " must be positive");
+    require(
+        params.similarity == Similarity::iou || !sigmas_.empty(), ErrorCode::input,
+        "NMS by OKS needs a sigma for every keypoint and the model spec has none; add `sigmas` to the spec or use IoU");
+    require(params.max_det > 0 && params.max_nms > 0, ErrorCode::input, "NMS: max_det ", params.max_det,
+            " and max_nms ", params.max_nms, " must be positive");
 }
 
-size_t Nms::workspace_bytes(int batch, int capacity, Device) const { return kernels::nms_cpu_scratch(batch, capacity, params_.max_det); }
+size_t Nms::workspace_bytes(int batch, int capacity, Device) const {
+    return kernels::nms_cpu_scratch(batch, capacity, params_.max_det);
+}
 
-void Nms::operator()(const Candidates& candidates, int batch, const float* keypoints, const Detections& kept, Workspace workspace,
-                     const Context& context) const {
+void Nms::operator()(const Candidates& candidates, int batch, const float* keypoints, const Detections& kept,
+                     Workspace workspace, const Context& context) const {
     check_workspace(workspace, workspace_bytes(batch, candidates.capacity, context.device), "NMS");
-    require(kept.max_det == params_.max_det, ErrorCode::input, "NMS: room for ", kept.max_det, " detections where ", params_.max_det, " are asked for");
-    require(keypoints || params_.similarity == Similarity::iou, ErrorCode::input, "NMS by OKS needs the candidates' keypoints");
+    require(kept.max_det == params_.max_det, ErrorCode::input, "NMS: room for ", kept.max_det, " detections where ",
+            params_.max_det, " are asked for");
+    require(keypoints || params_.similarity == Similarity::iou, ErrorCode::input,
+            "NMS by OKS needs the candidates' keypoints");
     dispatch(context, "NMS", [&] {
-        kernels::nms_cpu(params_, candidates, batch, keypoints, sigmas_.data(), static_cast<int>(sigmas_.size()), kept, workspace.data, context.threads);
+        kernels::nms_cpu(params_, candidates, batch, keypoints, sigmas_.data(), static_cast<int>(sigmas_.size()), kept,
+                         workspace.data, context.threads);
     });
 }
 

@@ -10,11 +10,11 @@ namespace trtpose::ops {
 /// The anchors of a batch that passed the confidence threshold, in no particular order. Image n's part of each array
 /// begins at n·capacity.
 struct Candidates {
-    int32_t* counts = nullptr;  ///< N: how many passed; more than `capacity` means that the rest was left out
-    float* boxes = nullptr;     ///< N × capacity × 4: x1, y1, x2, y2 in input pixels
-    float* scores = nullptr;    ///< N × capacity
-    int32_t* classes = nullptr; ///< N × capacity
-    int32_t* anchors = nullptr; ///< N × capacity: which anchor, counted stride by stride, anchor by anchor, row by row
+    int32_t* counts = nullptr;   ///< N: how many passed; more than `capacity` means that the rest was left out
+    float* boxes = nullptr;      ///< N × capacity × 4: x1, y1, x2, y2 in input pixels
+    float* scores = nullptr;     ///< N × capacity
+    int32_t* classes = nullptr;  ///< N × capacity
+    int32_t* anchors = nullptr;  ///< N × capacity: which anchor, counted stride by stride, anchor by anchor, row by row
     int capacity = 0;
 };
 
@@ -72,9 +72,10 @@ public:
 
     size_t workspace_bytes(const HeadView& heads, Device device) const;
 
-    /// Collect the candidates: objectness > conf, objectness × best class > conf (layouts without objectness: best class
-    /// > conf), box finite. For anchors that fail only the objectness is read.
-    void operator()(const HeadView& heads, float conf, const Candidates& out, Workspace workspace, const Context& context) const;
+    /// Collect the candidates: objectness > conf, objectness × best class > conf (layouts without objectness: best
+    /// class > conf), box finite. For anchors that fail only the objectness is read.
+    void operator()(const HeadView& heads, float conf, const Candidates& out, Workspace workspace,
+                    const Context& context) const;
 
     /// Decode the keypoints of all candidates: keypoints gets N × capacity × K × 3 in input pixels. Only OKS needs it.
     void keypoints(const HeadView& heads, const Candidates& candidates, float* keypoints, const Context& context) const;

@@ -26,7 +26,8 @@ public:
 
     size_t workspace_bytes(int batch, int capacity, Device device) const;
 
-    /// `keypoints` (from Decode::keypoints, K × 3 per candidate) is read only for Similarity::oks and may be null otherwise.
+    /// `keypoints` (from Decode::keypoints, K × 3 per candidate) is read only for Similarity::oks and may be null
+    /// otherwise.
     void operator()(const Candidates& candidates, int batch, const float* keypoints, const Detections& kept,
                     Workspace workspace, const Context& context) const;
 

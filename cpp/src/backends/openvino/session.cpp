@@ -73,10 +73,12 @@ size_t peak_activations(const ov::Model& model) {
     size_t alive = 0, peak = 0;
     for (size_t i = 0; i < order.size(); ++i) {
         const auto& op = order[i];
-        if (!ov::is_type<ov::op::v0::Constant>(op) && !ov::is_type<ov::op::v0::Parameter>(op) && !ov::is_type<ov::op::v0::Result>(op)) {
+        if (!ov::is_type<ov::op::v0::Constant>(op) && !ov::is_type<ov::op::v0::Parameter>(op) &&
+            !ov::is_type<ov::op::v0::Result>(op)) {
             size_t bytes = 0;
             for (const auto& output : op->outputs()) {
-                if (output.get_partial_shape().is_static()) bytes += ov::shape_size(output.get_shape()) * output.get_element_type().size();
+                if (output.get_partial_shape().is_static())
+                    bytes += ov::shape_size(output.get_shape()) * output.get_element_type().size();
             }
             alive += bytes;
             peak = std::max(peak, alive);
@@ -107,13 +109,15 @@ std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
         compiled->shape.weight_bytes = weight_bytes;
         compiled->shape.activation_bytes = peak_activations(*reshaped);
     } catch (const std::exception& error) {
-        throw Error(ErrorCode::model, text(path, ": OpenVINO cannot prepare it for input ", batch, "×3×", size.height, "×", size.width, " (",
-                                           reason(error), "); check the model with another tool or export it again"));
+        throw Error(ErrorCode::model,
+                    text(path, ": OpenVINO cannot prepare it for input ", batch, "×3×", size.height, "×", size.width,
+                         " (", reason(error), "); check the model with another tool or export it again"));
     }
     for (const auto& output : compiled->model.outputs()) {
         const auto& shape = output.get_partial_shape();
-        require(shape.is_static(), ErrorCode::model, path, ": the size of output '", output.get_any_name(),
-                "' depends on the picture; export the network without its own NMS or with a fixed number of detections");
+        require(
+            shape.is_static(), ErrorCode::model, path, ": the size of output '", output.get_any_name(),
+            "' depends on the picture; export the network without its own NMS or with a fixed number of detections");
         const auto sizes = shape.to_shape();
         compiled->shape.outputs.emplace_back(sizes.begin(), sizes.end());
     }
@@ -146,7 +150,8 @@ public:
             const auto& shape = current_->model.input().get_shape();
             request_.set_input_tensor(ov::Tensor(ov::element::f32, shape, const_cast<float*>(input)));
             for (size_t i = 0; i < outputs.size(); ++i)
-                request_.set_output_tensor(i, ov::Tensor(ov::element::f32, current_->model.output(i).get_shape(), outputs[i]));
+                request_.set_output_tensor(
+                    i, ov::Tensor(ov::element::f32, current_->model.output(i).get_shape(), outputs[i]));
             request_.infer();
         } catch (const std::exception& error) {
             throw Error(ErrorCode::model, text(network_->path, ": OpenVINO cannot run it (", reason(error), ")"));
@@ -178,13 +183,16 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
         auto model = core().read_model(file.path);
         ov::preprocess::PrePostProcessor convert(model);
         convert.input().tensor().set_element_type(ov::element::f32);
-        for (size_t i = 0; i < model->outputs().size(); ++i) convert.output(i).tensor().set_element_type(ov::element::f32);
+        for (size_t i = 0; i < model->outputs().size(); ++i)
+            convert.output(i).tensor().set_element_type(ov::element::f32);
         network->model = convert.build();
     } catch (const std::exception& error) {
-        throw Error(ErrorCode::model, text(file.path, ": OpenVINO cannot read it (", reason(error), "); the file is damaged or uses what OpenVINO ",
+        throw Error(ErrorCode::model, text(file.path, ": OpenVINO cannot read it (", reason(error),
+                                           "); the file is damaged or uses what OpenVINO ",
                                            ov::get_openvino_version().buildNumber, " does not know"));
     }
-    network->config = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY), ov::num_streams(options.streams)};
+    network->config = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+                       ov::num_streams(options.streams)};
     if (options.threads > 0) network->config.emplace(ov::inference_num_threads(options.threads));
     // f32 unless asked otherwise: left alone, OpenVINO computes in bf16 on CPUs that can, which moves keypoints.
     if (options.precision == "f32") {
@@ -193,11 +201,12 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
         const auto type = options.precision == "bf16" ? ov::element::bf16 : ov::element::f16;
         const auto abilities = core().get_property("CPU", ov::device::capabilities);
         const char* needed = options.precision == "bf16" ? ov::device::capability::BF16 : ov::device::capability::FP16;
-        require(std::find(abilities.begin(), abilities.end(), needed) != abilities.end(), ErrorCode::device, "precision ", options.precision,
-                ": this CPU has no ", options.precision, " arithmetic; use f32");
+        require(std::find(abilities.begin(), abilities.end(), needed) != abilities.end(), ErrorCode::device,
+                "precision ", options.precision, ": this CPU has no ", options.precision, " arithmetic; use f32");
         network->config.emplace(ov::hint::inference_precision(type));
     } else {
-        require(options.precision == "auto", ErrorCode::input, "precision '", options.precision, "' is not known; use f32, fp16, bf16 or auto");
+        require(options.precision == "auto", ErrorCode::input, "precision '", options.precision,
+                "' is not known; use f32, fp16, bf16 or auto");
     }
     auto& info = network->info;
     info.backend = "openvino";
@@ -221,7 +230,8 @@ BackendStatus status() {
     BackendStatus out;
     out.version = ov::get_openvino_version().buildNumber;
     try {
-        for (const auto& device : core().get_available_devices()) out.devices.push_back(device + ": " + core().get_property(device, ov::device::full_name));
+        for (const auto& device : core().get_available_devices())
+            out.devices.push_back(device + ": " + core().get_property(device, ov::device::full_name));
     } catch (const std::exception& error) {
         throw Error(ErrorCode::device, text("OpenVINO finds no device (", reason(error), ")"));
     }
