@@ -11,6 +11,7 @@
 #include "trtpose/model_spec.hpp"
 #include "trtpose/session.hpp"
 #include "trtpose/types.hpp"
+#include "trtpose/version.hpp"
 
 namespace trtpose {
 
@@ -92,8 +93,5 @@ private:
     explicit Engine(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };
-
-/// "1.2.3".
-TRTPOSE_API const char* version();
 
 }  // namespace trtpose

@@ -7,7 +7,7 @@
 
 #include "backends/backend.hpp"
 #include "core/check.hpp"
-#include "trtpose/engine.hpp"
+#include "trtpose/version.hpp"
 
 namespace trtpose {
 namespace {

@@ -2,10 +2,13 @@
 #include "trtpose/types.hpp"
 
 #include "trtpose/error.hpp"
+#include "trtpose/version.hpp"
 
 namespace trtpose {
 
 Error::~Error() = default;
+
+const char* version() { return TRTPOSE_VERSION; }
 
 std::string to_string(Device device) {
     return device.type == DeviceType::cpu ? "cpu" : "cuda:" + std::to_string(device.index);

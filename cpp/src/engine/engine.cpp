@@ -412,6 +412,4 @@ StageTimes Engine::times() const {
     return impl_->times;
 }
 
-const char* version() { return TRTPOSE_VERSION; }
-
 }  // namespace trtpose

@@ -4,7 +4,7 @@
 
 #include "trtpose/math/box.hpp"
 #include "trtpose/math/head.hpp"
-#include "trtpose/ops/decode.hpp"
+#include "trtpose/views.hpp"
 
 namespace trtpose::kernels {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "trtpose/ops/nms.hpp"
+#include "trtpose/views.hpp"
 
 namespace trtpose::kernels {
 

@@ -1,21 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "trtpose/ops/decode.hpp"
+#include <vector>
+
+#include "trtpose/context.hpp"
+#include "trtpose/views.hpp"
 
 namespace trtpose::ops {
-
-/// What makes two candidates the same person.
-enum class Similarity : uint8_t { iou, oks };
-
-struct NmsParams {
-    float threshold = 0.65f;  ///< suppressed where the similarity is strictly above
-    int max_nms = 30000;      ///< best candidates considered
-    int max_det = 300;        ///< kept at most
-    bool agnostic = false;    ///< suppress across classes
-    bool suppress = true;     ///< false: only sort and cut, for networks that did it themselves
-    Similarity similarity = Similarity::iou;
-};
 
 /// Greedy suppression per image: by falling score, ties by the lower anchor; a candidate goes where a kept one of its
 /// class (any class if agnostic) is more alike than the threshold. Deterministic whatever the candidates' order.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
 #include <list>
 #include <mutex>
 #include <openvino/op/constant.hpp>
@@ -11,7 +12,7 @@
 
 #include "backends/backend.hpp"
 #include "core/check.hpp"
-#include "trtpose/engine.hpp"
+#include "trtpose/version.hpp"
 
 namespace trtpose {
 namespace {
@@ -24,20 +25,20 @@ ov::Core& core() {
     return instance;
 }
 
-/// The first sentence of an OpenVINO message; the rest is where in its sources it came from.
+/// The telling line of an OpenVINO message; the others say where in its sources it came from.
 std::string reason(const std::exception& error) {
-    std::string out;
+    static constexpr const char* kBoilerplate[] = {"Exception from", "Check '", "While ", "Loading input model",
+                                                   "FrontEnd API failed"};
     std::istringstream lines(error.what());
+    std::string out;
     for (std::string line; std::getline(lines, line);) {
         const auto begin = line.find_first_not_of(" \t");
         if (begin == line.npos) continue;
-        line = line.substr(begin);
-        if (line.rfind("Exception from", 0) == 0 || line.rfind("Check '", 0) == 0 || line.rfind("While ", 0) == 0) {
-            if (out.empty()) out = line;
-            continue;
-        }
-        out = line;
-        break;
+        const bool telling = std::none_of(std::begin(kBoilerplate), std::end(kBoilerplate), [&](const char* phrase) {
+            return line.compare(begin, std::strlen(phrase), phrase) == 0;
+        });
+        if (telling || out.empty()) out = line.substr(begin);
+        if (telling) break;
     }
     return out.substr(0, 300);
 }
