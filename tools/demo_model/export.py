@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the trained network as ONNX with its model spec.
+
+Usage::
+
+    python -m tools.demo_model.export --weights /tmp/demo-run/weights.pt --out python/trtpose/data/demo.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
+
+from trtpose.spec import METADATA_KEY, ModelSpec
+
+from .network import ANCHORS, STRIDES, PoseNet, fused
+from .person import FLIP, KEYPOINTS, SIGMAS, SKELETON
+
+OPSET = 17
+
+
+def make_spec(size: int) -> ModelSpec:
+    """The model spec of the network for an input of ``size`` × ``size`` pixels."""
+    return ModelSpec(
+        name="demo",
+        layout="heads",
+        imgsz=(size, size),
+        strides=STRIDES,
+        anchors=ANCHORS,
+        outputs=tuple(f"head_{s}" for s in STRIDES),
+        names=("person",),
+        kpt_shape=(len(KEYPOINTS), 3),
+        kpt_names=KEYPOINTS,
+        skeleton=SKELETON,
+        sigmas=SIGMAS,
+        flip_idx=FLIP,
+    )
+
+
+def write(model: PoseNet, path: Path, size: int) -> None:
+    """Fold batch norms, trace and write ``path``; batch, height and width (multiples of 32) are dynamic."""
+    spec = make_spec(size)
+    outputs = list(spec.outputs)
+    shapes = {
+        "images": {0: "batch", 2: "height", 3: "width"},
+        **{n: {0: "batch", 2: n + "_h", 3: n + "_w"} for n in outputs},
+    }
+    temporary = path.with_suffix(".tmp")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            fused(model),
+            (torch.zeros(1, 3, size, size),),
+            str(temporary),
+            input_names=["images"],
+            output_names=outputs,
+            dynamic_axes=shapes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    graph = onnx.load(temporary)
+    temporary.unlink()
+    graph.producer_name, graph.producer_version = "trtpose", ""
+    graph.doc_string = ""
+    meta = {
+        METADATA_KEY: spec.to_json(),
+        "description": "Demo pose network of trtpose, trained on drawn pictures; for trying the software",
+        "author": "The trtpose authors",
+        "license": "Apache-2.0",
+        "task": "pose",
+        "stride": str(spec.max_stride),
+        "batch": "1",
+        "imgsz": str(list(spec.imgsz)),
+        "names": str(dict(enumerate(spec.names))),
+        "kpt_shape": str(list(spec.kpt_shape)),
+        "channels": "3",
+    }
+    onnx.helper.set_model_props(graph, meta)
+    onnx.checker.check_model(graph, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(graph, temporary)
+    temporary.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, required=True, help="weights.pt or checkpoint.pt of the training run")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=256, help="default input height and width (default: %(default)s)")
+    args = parser.parse_args()
+    state = torch.load(args.weights, map_location="cpu", weights_only=True)
+    model = PoseNet()
+    model.load_state_dict(state.get("average", state))
+    write(model, args.out, args.size)
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

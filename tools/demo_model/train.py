@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train the demo network.
+
+Usage::
+
+    python -m tools.demo_model.train --pool /tmp/demo-pool --out /tmp/demo-run
+
+Learning rate: warm-up, constant, and a cosine to almost nothing over the last ``--decay`` steps. A run that was
+interrupted goes on from OUT/checkpoint.pt; --steps may be changed then, as long as the decay has not begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import socket
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from .augment import PoolData, Steps, collate
+from .evaluate import average_precision, predict
+from .losses import pose_loss
+from .network import PoseNet
+from .pool import HELD_OUT_SEED
+from .scene import Scene, coco, draw_scene
+
+VALIDATION_FIRST = 100_000
+"""First index of the pictures scored during training: of the held-out seed, but none of the 500 of the final figure."""
+
+
+def rate(step: int, steps: int, decay: int, warm: int = 400) -> float:
+    """Factor on the learning rate."""
+    if step < warm:
+        return (step + 1) / warm
+    if step < steps - decay:
+        return 1.0
+    t = (step - (steps - decay)) / decay
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(t, 1)))
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+class Average:
+    """Exponential moving average of parameters and buffers."""
+
+    def __init__(self, model: PoseNet, decay: float = 0.998) -> None:
+        self.model = PoseNet().to(next(model.parameters()).device).eval()
+        self.model.load_state_dict(model.state_dict())
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: PoseNet, step: int) -> None:
+        d = min(self.decay, (step + 1) / (step + 10))
+        for mine, theirs in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(theirs, 1 - d)
+            else:
+                mine.copy_(theirs)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pool", type=Path, required=True, help="folder of tools.demo_model.pool")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and weights")
+    parser.add_argument("--pictures", type=int, default=24000, help="pictures of the pool to use")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--decay", type=int, default=2500, help="steps over which the learning rate falls at the end")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--size", type=int, default=256, help="input height and width until the decay")
+    parser.add_argument("--late-size", type=int, default=256, help="input height and width during the decay")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2, help="processes that share every batch, one on a GPU")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each of them")
+    parser.add_argument("--workers", type=int, default=1, help="further processes that prepare samples, for each")
+    parser.add_argument("--every", type=int, default=500, help="steps between checkpoints and evaluations")
+    parser.add_argument("--validation", type=int, default=200, help="pictures scored at each evaluation")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.device != "cpu":
+        args.processes = 1
+    if args.processes == 1:
+        run(0, args)
+        return
+    # One thread in each of several processes: on a busy machine barriers within each layer cost more than one per step.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(probe.getsockname()[1]))
+    torch.multiprocessing.spawn(run, (args,), args.processes)
+
+
+def _share(model: PoseNet, processes: int) -> None:
+    """Average the gradients of all processes."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    distributed.all_reduce(flat)
+    flat /= processes
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view(gradient.shape))
+
+
+def run(rank: int, args: argparse.Namespace) -> None:
+    """Train as process ``rank`` of ``args.processes``; the first one logs, scores and saves."""
+    if args.processes > 1:
+        distributed.init_process_group("gloo", rank=rank, world_size=args.processes, timeout=timedelta(hours=1))
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    random.seed(args.seed)
+    np.random.seed(args.seed)  # noqa: NPY002 - for libraries; our own code uses generators
+    cv2.setNumThreads(1)
+    device = torch.device(args.device)
+    model = PoseNet().to(device, memory_format=torch.channels_last)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=args.lr
+    )
+    average = Average(model)
+    first = 0
+    checkpoint = args.out / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.model.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["rng"].cpu())
+        first = state["step"]
+        print(f"going on from step {first}", flush=True)
+
+    data = PoolData(args.pool, args.pictures, args.seed)
+    sizes = (args.size, args.late_size, args.steps - args.decay)
+    sampler = Steps(args.pictures, args.batch, first, args.steps, args.seed, sizes, (rank, args.processes))
+    loader = DataLoader(
+        data, batch_sampler=sampler, collate_fn=collate, num_workers=args.workers, worker_init_fn=_one_thread,
+        prefetch_factor=4 if args.workers else None, pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    scenes: list[Scene] = []
+    log = (args.out / "log.jsonl").open("a")
+    bar = tqdm(total=args.steps, initial=first, unit="step", disable=rank > 0 or not sys.stderr.isatty())
+    running = torch.zeros(5)
+    began, counted = time.monotonic(), 0
+    step = first
+    for images, targets in loader:
+        model.train()
+        for group in optimiser.param_groups:
+            group["lr"] = args.lr * rate(step, args.steps, args.decay)
+        x = (images.to(device, non_blocking=True).float() / 255).contiguous(memory_format=torch.channels_last)
+        moved: dict[str, Tensor] = {k: v.to(device, non_blocking=True) for k, v in targets.items()}
+        with torch.autocast(device.type, torch.bfloat16):
+            heads = model(x)
+        loss, parts = pose_loss(heads, moved)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if args.processes > 1:
+            _share(model, args.processes)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        step += 1
+        if rank > 0:
+            continue
+        average.update(model, step)
+        counted += 1
+        bar.update()
+        running += torch.cat([loss.detach()[None], parts]).cpu()
+        if step % 50 == 0:
+            mean = (running / counted).tolist()
+            speed = counted * args.batch / (time.monotonic() - began)
+            line = {
+                "step": step,
+                **{k: round(v, 4) for k, v in zip(("loss", "box", "point", "conf", "obj"), mean, strict=True)},
+                "speed": round(speed, 1),
+            }
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            bar.set_postfix(line)
+            running.zero_()
+            began, counted = time.monotonic(), 0
+        if step % args.every == 0 or step == args.steps:
+            save(
+                checkpoint,
+                {
+                    "model": model.state_dict(),
+                    "average": average.model.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "rng": torch.get_rng_state(),
+                    "step": step,
+                },
+            )
+            if not scenes:
+                scenes = [draw_scene(HELD_OUT_SEED, VALIDATION_FIRST + i) for i in range(args.validation)]
+            truth = coco([(f"{i}.jpg", s) for i, s in enumerate(scenes)])
+            found = predict(average.model, [s.image for s in scenes], args.size)
+            score = average_precision(truth, found, [i["id"] for i in truth["images"]])
+            line = {"step": step, **{k: round(v, 4) for k, v in score.items()}}
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            bar.write(json.dumps(line))
+            began, counted = time.monotonic(), 0
+    if rank == 0:
+        save(args.out / "weights.pt", average.model.state_dict())
+    bar.close()
+    if args.processes > 1:
+        distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
