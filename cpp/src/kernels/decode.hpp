@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "trtpose/math/letterbox.hpp"
 #include "trtpose/views.hpp"
 
 namespace trtpose::kernels {
