@@ -9,6 +9,7 @@
 #include "core/buffer.hpp"
 #include "core/check.hpp"
 #include "core/thread_pool.hpp"
+#include "trtpose/ops/decode.hpp"
 #include "trtpose/ops/letterbox.hpp"
 #include "trtpose/ops/nms.hpp"
 
