@@ -79,8 +79,9 @@ def bench(
         ``model``, ``device``, ``backend``, ``precision``, ``imgsz`` (height, width), ``batch``, ``frames`` ([height,
         width] of each picture), ``poses`` (mean per frame), ``runs``, ``warmup``; ``stages`` with ``median_ms``,
         ``p99_ms`` and ``mean_ms`` per call for ``file`` (one picture) and each of :data:`STAGES`; ``throughput_fps``
-        (frames per second of ``infer`` alone); ``memory`` with ``peak_rss_bytes`` (of the whole process while timed)
-        and ``planned`` (bytes the engine planned); ``machine``.
+        (frames per second of ``infer`` alone); ``memory`` with ``peak_rss_bytes`` (of the whole process),
+        ``peak_rss_since`` (``timing``, or ``start`` of the process where the system keeps no other) and ``planned``
+        (bytes the engine planned); ``machine``.
 
     Raises:
         InputError: a picture cannot be decoded, or ``runs`` is less than 1.
@@ -133,7 +134,7 @@ def bench(
         "throughput_fps": round(1e3 * size * runs / sum(times["total"]), 3),
         "memory": {
             "peak_rss_bytes": _peak_rss(),
-            "peak_rss_since": "timing" if peak_is_ours else "start of the process",
+            "peak_rss_since": "timing" if peak_is_ours else "start",
             "planned": {name: int(value) for name, value in dict(engine.memory).items()},
         },
         "machine": machine(),
@@ -160,7 +161,7 @@ def table(result: dict[str, Any]) -> str:
         )
     if memory["planned"]:
         lines.append("planned memory " + ", ".join(f"{name} {_mib(n)}" for name, n in memory["planned"].items()))
-    return "\n".join(lines).replace("the start of the process", "its start")
+    return "\n".join(lines)
 
 
 def _mib(size: int) -> str:

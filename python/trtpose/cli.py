@@ -17,6 +17,7 @@ import math
 import os
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -309,23 +310,35 @@ class _JsonStream:
     def __enter__(self) -> _JsonStream:
         return self
 
-    def __exit__(self, *error: Any) -> bool | None:
-        if error[0] is None:
-            try:
+    def __exit__(self, *error: Any) -> None:
+        try:
+            if error[0] is None:
                 self._write("\n]}\n")
-                # The buffer is written here rather than when the file closes, where a full disk could not be told.
-                self._file.flush()
-            except OSError as problem:
-                self._stack.__exit__(*sys.exc_info())
-                if isinstance(problem, BrokenPipeError):
-                    raise
-                from ._files import cannot_write
+                # Written out here, where a full disk can still be told; closing would try again.
+                self._write_out()
+        except BaseException:
+            self._discard()
+            raise
+        if error[0] is None:
+            self._stack.close()
+        else:
+            self._discard()
 
-                raise cannot_write(self._path, problem) from problem
-            except BaseException:
-                self._stack.__exit__(*sys.exc_info())
-                raise
-        return self._stack.__exit__(*error)
+    def _write_out(self) -> None:
+        from ._files import cannot_write
+
+        try:
+            self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+
+    def _discard(self) -> None:
+        """Close without leaving a file; the error that led here is the one to report."""
+        problem = InputError("discarded")
+        with contextlib.suppress(InputError, OSError):
+            self._stack.__exit__(InputError, problem, None)
 
 
 _KEPT_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
@@ -457,9 +470,9 @@ class _Video:
 
     def drop(self) -> None:
         self._writer.release()
-        error = InputError("dropped")
+        problem = InputError("discarded")
         with contextlib.suppress(InputError):
-            self._stack.__exit__(InputError, error, None)
+            self._stack.__exit__(InputError, problem, None)
 
 
 @dataclass
@@ -608,7 +621,7 @@ def _eval_arguments(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("--images", metavar="DIR", required=True, help="folder of the pictures")
     parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO keypoint annotations, JSON")
-    _add_thresholds(parser, "default: 0.05")
+    _add_thresholds(parser, "default: 0.001, as published figures have it")
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file; - is the standard output")
     parser.add_argument("--quiet", "-q", action="store_true", help="no table and no progress bar")
 
@@ -727,7 +740,9 @@ def _outline(value: Any, depth: int = 0) -> list[str]:
     for key, entry in pairs:
         flat = _flat(entry)
         if flat is not None:
-            lines.append(f"{indent}{key} {flat}".rstrip())
+            lines += textwrap.wrap(
+                f"{key} {flat}", 100, initial_indent=indent, subsequent_indent=indent + "    ", break_long_words=False
+            )
         else:
             lines.append(indent + key)
             lines += _outline(entry, depth + 1)
@@ -736,21 +751,23 @@ def _outline(value: Any, depth: int = 0) -> list[str]:
 
 def _flat(value: Any) -> str | None:
     """A value that fits one line, or None."""
-    if value is None:
+    if value is None or value == "" or value == [] or value == {}:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, dict):
+        return None
     if isinstance(value, (list, tuple)):
         parts = [_flat(entry) for entry in value]
-        if all(part is not None and "\n" not in part for part in parts):
-            text = ", ".join(
-                f"[{part}]" if isinstance(entry, (list, tuple)) else str(part)
-                for entry, part in zip(value, parts, strict=True)
-            )
-            return text if len(text) <= 100 else None
-        return None
-    if isinstance(value, dict):
-        return None if value else "none"
+        if any(part is None for part in parts):
+            return None
+        nested = [
+            f"[{part}]" if isinstance(entry, (list, tuple)) else str(part)
+            for entry, part in zip(value, parts, strict=True)
+        ]
+        return ", ".join(nested)
     return str(value)
 
 

@@ -65,7 +65,7 @@ def _pen(shape: tuple[int, ...], box: NDArray[np.float32]) -> _Pen:
     """Line width and radius in pixels: in proportion to the person, within bounds set by the picture."""
     picture = math.sqrt(shape[0] * shape[1])
     person = math.sqrt(max(float(box[2] - box[0]), 1.0) * max(float(box[3] - box[1]), 1.0))
-    widest = max(picture / 160.0, 1.5)
+    widest = max(picture / 140.0, 1.5)
     line = min(max(person / 45.0, 1.0), widest)
     return _Pen(
         line=max(round(line), 1), radius=max(line * 0.95, 1.3), outline=max(round(line * 0.35), 1) if line >= 1.5 else 0
@@ -180,8 +180,8 @@ def _draw_label(canvas: Frame, box: NDArray[np.float32], text: str, color: Color
     # OpenCV's fonts hold ASCII only.
     text = text.encode("ascii", "replace").decode()
     person = max(float(box[2] - box[0]), 1.0)
-    # Letters between 7 and 1/40 of the picture's mean side high, no wider than the box where that is still legible.
-    tallest = max(math.sqrt(height * width) / 40.0, 7.0)
+    # Letters between 7 and 1/48 of the picture's mean side high, no wider than the box where that is still legible.
+    tallest = max(math.sqrt(height * width) / 48.0, 7.0)
     (unit, _), _ = cv2.getTextSize(text, _FONT, 1.0, 1)
     letters = min(max(person / unit * _FONT_HEIGHT * 0.9, 7.0), tallest)
     scale = letters / _FONT_HEIGHT

@@ -15,7 +15,7 @@ class Skeleton:
     """Names, lines and evaluation constants of one set of keypoints.
 
     Attributes:
-        names: one name per keypoint. ``left`` and ``right`` are those of the person, not of the picture.
+        names: one name per keypoint. ``left`` and ``right`` are those of the person in :data:`COCO`.
         edges: pairs of 0-based keypoint indices joined by a line.
         flip: the index each keypoint takes in a mirrored picture; empty where unknown.
         sigmas: OKS constants, one per keypoint; empty where there is no agreed set.
@@ -116,11 +116,11 @@ COCO = Skeleton(
 """The keypoints of COCO persons."""
 
 FACE = Skeleton(
-    names=("right_eye", "left_eye", "nose", "right_mouth", "left_mouth"),
+    names=("left_eye", "right_eye", "nose", "left_mouth", "right_mouth"),
     edges=((0, 2), (1, 2), (2, 3), (2, 4), (3, 4)),
     flip=(1, 0, 2, 4, 3),
 )
-"""Five facial landmarks in the order of the common face detectors, which begin with the eye left in the picture."""
+"""Five facial landmarks in the order and with the names of the common face detectors: left is left in the picture."""
 
 KNOWN: dict[int, Skeleton] = {len(skeleton): skeleton for skeleton in (COCO, FACE)}
 """Known sets by number of keypoints."""
