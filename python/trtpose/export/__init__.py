@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a checkpoint, or an ONNX of another exporter, to an ONNX that describes itself.
+
+Needs ``pip install "trtpose[export]"``; nothing here is imported by the rest of the package.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import metadata as packages
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import _files
+from .._optional import require
+from ..errors import InputError, ModelError
+from ..spec import METADATA_KEY, ModelSpec
+
+if TYPE_CHECKING:
+    from .network import Network
+
+__all__ = ["Exported", "export", "export_network", "metadata"]
+
+LAYOUTS = ("heads", "decoded")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        path: the ONNX file.
+        spec: what it carries.
+        action: in one line, what was done.
+        report: lines with the largest differences from the original.
+    """
+
+    path: Path
+    spec: ModelSpec
+    action: str
+    report: tuple[str, ...]
+
+
+def metadata(spec: ModelSpec, shape: tuple[int | None, int | None, int | None], license: str) -> dict[str, str]:
+    """The ``metadata_props`` of a model: our spec as JSON, and as Python literals the keys that readers of Ultralytics
+    models expect.
+
+    Args:
+        spec: of the model.
+        shape: batch, height and width of its input, None where open.
+        license: of the weights.
+    """
+    try:
+        version = packages.version("trtpose")
+    except packages.PackageNotFoundError:
+        version = "unknown"
+    args = {"batch": shape[0] or 1, "dynamic": None in shape, "half": False, "int8": False, "nms": False}
+    values: dict[str, Any] = {
+        "description": f"{spec.name or 'pose network'}, exported by trtpose",
+        "author": "trtpose",
+        "version": version,
+        "license": license,
+        "stride": spec.max_stride,
+        "task": "pose",
+        "batch": shape[0] or 1,
+        "imgsz": list(spec.imgsz),
+        "names": dict(enumerate(spec.names)),
+        "args": args,
+        "channels": 3,
+        "end2end": spec.layout == "final",
+        "kpt_shape": list(spec.kpt_shape),
+    }
+    if spec.kpt_names:
+        values["kpt_names"] = {index: list(spec.kpt_names) for index in range(spec.classes)}
+    return {METADATA_KEY: json.dumps(spec.to_dict()), **{key: str(value) for key, value in values.items()}}
+
+
+def quiet(line: str) -> None:
+    """Where the lines of a report go that nobody asked for."""
+    del line
+
+
+def _input_size(imgsz: int | tuple[int, int] | None, default: tuple[int, int], stride: int) -> tuple[int, int]:
+    size = (imgsz, imgsz) if isinstance(imgsz, int) else (imgsz or default)
+    if min(size) < 1 or size[0] % stride or size[1] % stride:
+        near = tuple(max(round(side / stride), 1) * stride for side in size)
+        raise InputError(
+            f"imgsz {size[0]}x{size[1]}: the network needs multiples of its largest stride {stride}, "
+            f"such as {near[0]}x{near[1]}"
+        )
+    if max(size) > 1 << 14:
+        raise InputError(f"imgsz {size[0]}x{size[1]}: larger than {1 << 14} pixels; check the numbers")
+    return size[0], size[1]
+
+
+def export_network(
+    network: Network,
+    output: str | Path,
+    *,
+    imgsz: int | tuple[int, int] | None = None,
+    layout: str = "heads",
+    batch: int | None = 1,
+    dynamic: bool = False,
+    verify: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> Exported:
+    """Write a network as ONNX and compare the file with it.
+
+    Args:
+        network: from :func:`trtpose.export.network.load` or ``random_network``.
+        output: where to write; whole or not at all.
+        imgsz: input height and width in pixels, or the side of a square; default the spec's.
+        layout: ``heads`` (raw, the fastest) or ``decoded`` (N x M x F in pixels).
+        batch: pictures per call; None for any number.
+        dynamic: any number of pictures of any size that is a multiple of the largest stride.
+        verify: whether to run the file and compare.
+        report: called with a line of text as the work goes on.
+
+    Raises:
+        InputError: a size, batch or place that cannot be.
+        ModelError: the file does not give what the network gives; nothing is left of it.
+    """
+    require("onnx", package="onnx", extra="export", purpose="writing ONNX")
+    import torch
+
+    from . import onnx_graph
+    from . import verify as proof
+
+    say = report or quiet
+    if layout not in LAYOUTS:
+        raise InputError(f"layout {layout}: expected one of {', '.join(LAYOUTS)}")
+    if batch is not None and not 1 <= batch <= 1024:
+        raise InputError(f"batch {batch}: expected 1 to 1024")
+    spec = network.spec
+    size = _input_size(imgsz, spec.imgsz, spec.max_stride)
+    network.spec = spec = replace(spec, imgsz=size)
+    _files.check_writable(output)
+    shape = onnx_graph.Shape(None, None, None) if dynamic else onnx_graph.Shape(batch, *size)
+    model, written = onnx_graph.write_graph(network, shape, layout)
+    for key, value in metadata(written, (shape.batch, shape.height, shape.width), network.license).items():
+        model.metadata_props.add(key=key, value=value)
+    with _files.atomic_path(output) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+        del model
+        gc.collect()
+        lines: list[str] = []
+        if verify:
+            say("comparing with the network in ONNX Runtime")
+            small = 4 * spec.max_stride
+            height, width = (small, small) if dynamic else size
+
+            def reference(pictures: Any) -> list[Any]:
+                with torch.no_grad():
+                    return [head.numpy() for head in network(torch.from_numpy(pictures))]
+
+            runner = proof.Runner(temporary, str(output))
+            lines = proof.compare(runner, reference, written, spec, (shape.batch or 2, 3, height, width), str(output))
+    form = "any batch and size" if dynamic else f"batch {shape.batch or 'any'}, {size[0]}x{size[1]} pixels"
+    action = f"exported {spec.name} with layout {layout}, {form}, opset {onnx_graph.OPSET}"
+    return Exported(Path(output), written, action, tuple(lines))
+
+
+def export(
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    imgsz: int | tuple[int, int] | None = None,
+    layout: str = "heads",
+    batch: int | None = 1,
+    dynamic: bool = False,
+    arch: str | None = None,
+    spec: ModelSpec | None = None,
+    random: bool = False,
+    seed: int = 0,
+    verify: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> Exported:
+    """Export a checkpoint, adopt an ONNX of another exporter, or fetch published weights by name and export them.
+
+    Args:
+        source: a checkpoint file, an ``.onnx`` file, or a name of the catalogue.
+        output: where to write; default the source's name with the ending ``.onnx``, beside a file and in the current
+            folder for a name. An ONNX source is never overwritten: its default is ``NAME.trtpose.onnx``.
+        arch: name of the network for a checkpoint or ONNX that does not describe itself.
+        spec: for an ONNX source, what is known of it.
+        random: build the named network with random weights in place of published ones.
+        seed: for ``random``.
+        imgsz, layout, batch, dynamic, verify, report: as :func:`export_network`; an ONNX source keeps its own size and
+            batch.
+
+    Raises:
+        ModelError: the source cannot be used; the message says why.
+        InputError: an option does not fit.
+        DeviceError: a package is missing.
+    """
+    from .description import CATALOGUE, lookup
+
+    path = Path(source)
+    if path.suffix.lower() == ".onnx" and str(source) not in CATALOGUE:
+        from .surgery import adopt
+
+        target = Path(output) if output else path.with_name(path.stem + ".trtpose.onnx")
+        if layout != "heads" or dynamic or imgsz or batch not in (1, None) or random:
+            raise InputError(f"{path}: an ONNX keeps its size and layout; these options are for checkpoints")
+        return adopt(path, target, spec=spec, arch=arch, report=report)
+    require("torch", package="torch", extra="export", purpose="exporting a checkpoint")
+    from .network import load, random_network
+
+    name = str(source)
+    if random:
+        network = random_network(name, seed)
+        target = Path(output) if output else Path(f"{name}.onnx")
+    elif path.exists() or name not in CATALOGUE:
+        if not path.exists() and path.suffix == "":
+            lookup(name)  # its error lists the names
+        if not path.is_file():
+            raise ModelError(f"{path}: no such checkpoint file")
+        network = load(path, arch)
+        target = Path(output) if output else path.with_suffix(".onnx")
+    else:
+        from .download import fetch
+
+        weights = fetch(lookup(name), report=report)
+        network = load(weights, arch)
+        network.spec = replace(network.spec, name=name)
+        network.license = lookup(name).license
+        target = Path(output) if output else Path(f"{name}.onnx")
+    return export_network(
+        network, target, imgsz=imgsz, layout=layout, batch=batch, dynamic=dynamic, verify=verify, report=report
+    )

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +51,10 @@ _STORAGE_DTYPES = {
     "ByteStorage": "<u1",
     "BoolStorage": "|b1",
 }
-_DTYPES = frozenset(
-    "float64 double float32 float float16 half bfloat16 int64 long int32 int int16 short int8 uint8 bool".split()
-)
+_DTYPES = frozenset((
+    "float64", "double", "float32", "float", "float16", "half", "bfloat16", "int64", "long", "int32", "int", "int16",
+    "short", "int8", "uint8", "bool",
+))  # fmt: skip
 _INERT_PREFIXES = ("models.", "torch.nn.")
 _INERT = frozenset(
     {
@@ -132,7 +133,8 @@ class _Storages:
         data = self.raw(storage.key)
         if len(data) != storage.count * itemsize:
             raise ModelError(
-                f"{self.source}: storage {storage.key} holds {len(data)} bytes where {storage.count * itemsize} are needed; "
+                f"{self.source}: storage {storage.key} holds {len(data)} bytes where {storage.count * itemsize} are "
+                "needed; "
                 "the checkpoint is damaged, download or save it again"
             )
         order = ">" if self.big_endian else "<"
@@ -173,7 +175,9 @@ def _read_entry(archive: zipfile.ZipFile, name: str, source: str) -> bytes:
         raise ModelError(f"{source}: the archive lacks {name}; it is damaged or no PyTorch checkpoint") from None
     # PyTorch stores without compression; refusing it otherwise leaves no way to unpack more than the file's own size.
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-        raise ModelError(f"{source}: {name} is compressed or encrypted, which PyTorch never writes; the file is refused")
+        raise ModelError(
+            f"{source}: {name} is compressed or encrypted, which PyTorch never writes; the file is refused"
+        )
     if info.file_size != info.compress_size:
         raise ModelError(f"{source}: {name} states two different sizes; the checkpoint is damaged")
     return archive.read(info)
@@ -201,9 +205,7 @@ class _Machine:
     def run(self, stream: BinaryIO) -> Any:
         """Interpret one pickle from ``stream`` and leave the stream behind its end."""
         operations = self._operations
-        count = 0
-        for opcode, argument, _ in pickletools.genops(stream):
-            count += 1
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count > _MAX_OPCODES:
                 raise self._fail(f"its pickle has more than {_MAX_OPCODES} instructions, which no checkpoint needs")
             name = opcode.name
@@ -310,7 +312,9 @@ class _Machine:
             raise self._fail("its pickle names a class by something that is no text; the checkpoint is damaged")
         full = f"{module}.{name}"
         if not _NAME.fullmatch(full) or len(full) > 200:
-            raise self._fail(f"its pickle asks for {full[:80]!r}, which is no name of a class; the checkpoint is refused")
+            raise self._fail(
+                f"its pickle asks for {full[:80]!r}, which is no name of a class; the checkpoint is refused"
+            )
         if full.startswith("__builtin__."):
             full = "builtins" + full[len("__builtin__") :]
         elif full.startswith("copy_reg."):
@@ -328,7 +332,8 @@ class _Machine:
             return _Global(full)
         if full.startswith("ultralytics."):
             raise self._fail(
-                f"it is an Ultralytics checkpoint ({full}); export it to ONNX with their tool and pass the ONNX to trtpose"
+                f"it is an Ultralytics checkpoint ({full}); export it to ONNX with their tool and pass the ONNX to "
+                "trtpose"
             )
         raise self._fail(
             f"its pickle asks for {full}, which is refused; only tensors, containers and network modules are read. "
@@ -394,12 +399,14 @@ class _Machine:
         parts = cast("tuple[Any, ...]", state) if isinstance(state, tuple) and len(state) == 2 else (state,)
         if all(part is None or isinstance(part, dict) for part in parts):
             for part in parts:
-                target.state.update((str(key)[:200], value) for key, value in cast("dict[Any, Any]", part or {}).items())
+                target.state.update(
+                    (str(key)[:200], value) for key, value in cast("dict[Any, Any]", part or {}).items()
+                )
         else:
             target.state["__state__"] = state
 
     def _persistent(self, pid: Any) -> None:
-        parts = cast("tuple[Any, ...]", pid) if isinstance(pid, tuple) else ()
+        parts = list(cast("tuple[Any, ...]", pid)) if isinstance(pid, tuple) else []
         if not 5 <= len(parts) <= 6 or parts[0] != "storage" or (len(parts) == 6 and parts[5] is not None):
             raise self._fail("its pickle refers to outside data that is no tensor storage; the checkpoint is refused")
         kind, key, count = parts[1], parts[2], parts[4]
@@ -416,7 +423,9 @@ class _Machine:
 
     def _tensor(self, arguments: tuple[Any, ...]) -> Tensor:
         if not 4 <= len(arguments) <= 7:
-            raise self._fail("its pickle rebuilds a tensor with the wrong number of arguments; the checkpoint is damaged")
+            raise self._fail(
+                "its pickle rebuilds a tensor with the wrong number of arguments; the checkpoint is damaged"
+            )
         storage, offset, shape, strides = arguments[:4]
 
         def lengths(value: Any) -> tuple[int, ...] | None:
@@ -428,7 +437,13 @@ class _Machine:
 
         sizes, steps = lengths(shape), lengths(strides)
         start = lengths((offset,))
-        if not isinstance(storage, _Storage) or start is None or sizes is None or steps is None or len(sizes) != len(steps):
+        if (
+            not isinstance(storage, _Storage)
+            or start is None
+            or sizes is None
+            or steps is None
+            or len(sizes) != len(steps)
+        ):
             raise self._fail("its pickle rebuilds a tensor from something that is none; the checkpoint is damaged")
         elements = 1
         for size in sizes:
@@ -438,7 +453,8 @@ class _Machine:
         # file fill the memory.
         if elements > storage.count or (elements and last >= storage.count):
             raise self._fail(
-                f"a tensor of shape {sizes} does not fit its storage of {storage.count} elements; the checkpoint is damaged"
+                f"a tensor of shape {sizes} does not fit its storage of {storage.count} elements; the checkpoint is "
+                "damaged"
             )
         return Tensor(storage, start[0], sizes, steps)
 
@@ -451,7 +467,9 @@ class _Machine:
         result: dict[Any, Any] = {}
         for pair in cast("list[Any]", arguments[0]) if arguments and isinstance(arguments[0], list) else []:
             if not isinstance(pair, (list, tuple)) or len(cast("list[Any]", pair)) != 2:
-                raise self._fail("its pickle makes a dictionary of something else than pairs; the checkpoint is damaged")
+                raise self._fail(
+                    "its pickle makes a dictionary of something else than pairs; the checkpoint is damaged"
+                )
             self._fill(result, list(cast("list[Any]", pair)))
         return result
 
@@ -483,41 +501,43 @@ class _Machine:
 
     def _scalar(self, arguments: tuple[Any, ...]) -> Any:
         kind, data = arguments if len(arguments) == 2 else (None, None)
-        code = kind.arguments[0] if isinstance(kind, Skeleton) and kind.kind == "numpy.dtype" and kind.arguments else None
+        code = (
+            kind.arguments[0] if isinstance(kind, Skeleton) and kind.kind == "numpy.dtype" and kind.arguments else None
+        )
         if code in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1") and isinstance(data, bytes):
             dtype = np.dtype(cast("str", code)).newbyteorder("<")
             if len(data) == dtype.itemsize:
                 return np.frombuffer(data, dtype)[0].item()
         raise self._fail("its pickle holds a NumPy scalar of an unusual type; the checkpoint is refused")
 
-    _operations: dict[str, Callable[[_Machine, Any], None]] = {
-        "PROTO": lambda m, a: None,
-        "FRAME": lambda m, a: None,
-        "MARK": lambda m, a: m._push(_MARK),
-        "POP": lambda m, a: m._stack.pop() if m._stack else m._pop(),
-        "POP_MARK": lambda m, a: m._pop_mark().clear(),
-        "DUP": lambda m, a: m._push(m._top()),
-        "NONE": lambda m, a: m._push(None),
-        "NEWTRUE": lambda m, a: m._push(True),
-        "NEWFALSE": lambda m, a: m._push(False),
+    _operations: ClassVar[dict[str, Callable[[_Machine, Any], None]]] = {
+        "PROTO": lambda _m, _: None,
+        "FRAME": lambda _m, _: None,
+        "MARK": lambda m, _: m._push(_MARK),
+        "POP": lambda m, _: m._stack.pop() if m._stack else m._pop(),
+        "POP_MARK": lambda m, _: m._pop_mark().clear(),
+        "DUP": lambda m, _: m._push(m._top()),
+        "NONE": lambda m, _: m._push(None),
+        "NEWTRUE": lambda m, _: m._push(True),
+        "NEWFALSE": lambda m, _: m._push(False),
         "FLOAT": lambda m, a: m._push(a),
         "BINFLOAT": lambda m, a: m._push(a),
-        "EMPTY_LIST": lambda m, a: m._push([]),
-        "EMPTY_TUPLE": lambda m, a: m._push(()),
-        "EMPTY_DICT": lambda m, a: m._push({}),
-        "EMPTY_SET": lambda m, a: m._push(set()),
+        "EMPTY_LIST": lambda m, _: m._push([]),
+        "EMPTY_TUPLE": lambda m, _: m._push(()),
+        "EMPTY_DICT": lambda m, _: m._push({}),
+        "EMPTY_SET": lambda m, _: m._push(set()),
         "APPEND": _append,
-        "APPENDS": lambda m, a: m._extend(m._pop_mark()),
-        "ADDITEMS": lambda m, a: m._add(m._pop_mark()),
-        "LIST": lambda m, a: m._push(m._pop_mark()),
-        "TUPLE": lambda m, a: m._push(tuple(m._pop_mark())),
-        "TUPLE1": lambda m, a: m._tuple(1),
-        "TUPLE2": lambda m, a: m._tuple(2),
-        "TUPLE3": lambda m, a: m._tuple(3),
+        "APPENDS": lambda m, _: m._extend(m._pop_mark()),
+        "ADDITEMS": lambda m, _: m._add(m._pop_mark()),
+        "LIST": lambda m, _: m._push(m._pop_mark()),
+        "TUPLE": lambda m, _: m._push(tuple(m._pop_mark())),
+        "TUPLE1": lambda m, _: m._tuple(1),
+        "TUPLE2": lambda m, _: m._tuple(2),
+        "TUPLE3": lambda m, _: m._tuple(3),
         "DICT": _dict,
         "SETITEM": _set_item,
         "SETITEMS": _set_items,
-        "FROZENSET": lambda m, a: m._push({m._key(item) for item in m._pop_mark()}),
+        "FROZENSET": lambda m, _: m._push({m._key(item) for item in m._pop_mark()}),
         "GLOBAL": _push_global,
         "STACK_GLOBAL": _stack_global,
         "REDUCE": _reduce,
@@ -527,15 +547,13 @@ class _Machine:
         "OBJ": _object,
         "INST": _instance,
         "MEMOIZE": _memoize,
-        "BINPERSID": lambda m, a: m._persistent(m._pop()),
+        "BINPERSID": lambda m, _: m._persistent(m._pop()),
         **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"), _integer),
         **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
         **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
-        **dict.fromkeys(
-            ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-            + ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-            _push,
-        ),
+        **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), _push),
+        **dict.fromkeys(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _push),
+        **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"), _push),
     }
 
 
@@ -601,7 +619,7 @@ class Checkpoint:
         self._archive: zipfile.ZipFile | None = None
         self._file: BinaryIO | None = None
         try:
-            self._file = Path(path).open("rb")
+            self._file = Path(path).open("rb")  # noqa: SIM115 - closed by close()
             self.root: Any = self._guard(self._open)
         except OSError as error:
             self.close()
@@ -613,7 +631,9 @@ class Checkpoint:
     def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -634,7 +654,8 @@ class Checkpoint:
         except MemoryError:
             detail = "it states sizes that do not fit the memory"
         raise ModelError(
-            f"{self.path}: the checkpoint is damaged or cut short ({detail[:200] or 'malformed'}); download or save it again"
+            f"{self.path}: the checkpoint is damaged or cut short ({detail[:200] or 'malformed'}); download or save it "
+            "again"
         )
 
     def _open(self) -> Any:
@@ -651,7 +672,8 @@ class Checkpoint:
             raise ModelError(f"{self.path}: this looks like ONNX, not a checkpoint; give the file the ending .onnx")
         if tarfile.is_tarfile(file):
             raise ModelError(
-                f"{self.path}: the tar format of PyTorch before 0.2 is not supported; load and save it once with a newer PyTorch"
+                f"{self.path}: the tar format of PyTorch before 0.2 is not supported; load and save it once with a "
+                "newer PyTorch"
             )
         raise ModelError(f"{self.path}: not a PyTorch checkpoint (neither a zip archive nor a pickle)")
 
@@ -663,11 +685,15 @@ class Checkpoint:
         pickles = [name for name in names if name.count("/") <= 1 and name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
             if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
-                raise ModelError(f"{self.path}: this is TorchScript, a compiled program; the checkpoint it came from is needed")
+                raise ModelError(
+                    f"{self.path}: this is TorchScript, a compiled program; the checkpoint it came from is needed"
+                )
             raise ModelError(f"{self.path}: the archive holds no data.pkl; it is no PyTorch checkpoint")
         root = pickles[0][: -len("data.pkl")]
         if f"{root}constants.pkl" in names:
-            raise ModelError(f"{self.path}: this is TorchScript, a compiled program; the checkpoint it came from is needed")
+            raise ModelError(
+                f"{self.path}: this is TorchScript, a compiled program; the checkpoint it came from is needed"
+            )
         storages = _ZipStorages(self.path, archive, root)
         if f"{root}byteorder" in names:
             order = _read_entry(archive, f"{root}byteorder", self.path)
@@ -675,7 +701,9 @@ class Checkpoint:
                 raise ModelError(f"{self.path}: unknown byte order {order[:20]!r}; the checkpoint is damaged")
             storages.big_endian = order == b"big"
         if archive.getinfo(pickles[0]).file_size > _MAX_PICKLE_BYTES:
-            raise ModelError(f"{self.path}: its pickle is larger than {_MAX_PICKLE_BYTES >> 20} MiB, which no checkpoint needs")
+            raise ModelError(
+                f"{self.path}: its pickle is larger than {_MAX_PICKLE_BYTES >> 20} MiB, which no checkpoint needs"
+            )
         return _Machine(self.path, storages).run(io.BytesIO(_read_entry(archive, pickles[0], self.path)))
 
     def _open_stream(self, file: BinaryIO) -> Any:
@@ -686,10 +714,14 @@ class Checkpoint:
             return _Machine(self.path, storages).run(file)
 
         if one() != magic or one() != protocol:
-            raise ModelError(f"{self.path}: a pickle, but not one that torch.save wrote; only PyTorch checkpoints are read")
+            raise ModelError(
+                f"{self.path}: a pickle, but not one that torch.save wrote; only PyTorch checkpoints are read"
+            )
         info = one()
         if not isinstance(info, dict) or cast("dict[Any, Any]", info).get("little_endian") is not True:
-            raise ModelError(f"{self.path}: written on a big-endian machine or damaged; load and save it once with a newer PyTorch")
+            raise ModelError(
+                f"{self.path}: written on a big-endian machine or damaged; load and save it once with a newer PyTorch"
+            )
         root = one()
         keys = one()
         sizes = {storage.key: storage for storage in _storages_of(root)}
@@ -698,7 +730,9 @@ class Checkpoint:
         for key in cast("list[Any]", keys):
             head = file.read(8)
             if len(head) != 8 or not isinstance(key, str):
-                raise ModelError(f"{self.path}: the file ends within its storages; it is cut short, download or save it again")
+                raise ModelError(
+                    f"{self.path}: the file ends within its storages; it is cut short, download or save it again"
+                )
             count = struct.unpack("<q", head)[0]
             if key not in sizes or sizes[key].count != count:
                 # Without the type the size in bytes is unknown, so nothing behind it can be found.
@@ -751,7 +785,9 @@ class Checkpoint:
         for candidate in candidates:
             if isinstance(candidate, dict):
                 entries = cast("dict[Any, Any]", candidate)
-                found = {key: value for key, value in entries.items() if isinstance(key, str) and isinstance(value, Tensor)}
+                found = {
+                    key: value for key, value in entries.items() if isinstance(key, str) and isinstance(value, Tensor)
+                }
                 if found and len(found) == len(entries):
                     return found
         return None
@@ -778,7 +814,11 @@ class Checkpoint:
 
 
 def _named(value: Any) -> list[tuple[str, Any]]:
-    return [(key, item) for key, item in cast("dict[Any, Any]", value or {}).items() if isinstance(key, str)] if isinstance(value, dict) else []
+    return (
+        [(key, item) for key, item in cast("dict[Any, Any]", value or {}).items() if isinstance(key, str)]
+        if isinstance(value, dict)
+        else []
+    )
 
 
 def _storages_of(root: Any) -> Iterator[_Storage]:

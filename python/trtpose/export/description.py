@@ -62,11 +62,15 @@ class Description:
             ModelError: it is missing, or a value is of the wrong type; the message names the value.
         """
         if not isinstance(values, Mapping):
-            raise ModelError(f"{source}: the checkpoint does not describe its network; name it with --arch, such as yolov7-w6-pose")
+            raise ModelError(
+                f"{source}: the checkpoint does not describe its network; name it with --arch, such as yolov7-w6-pose"
+            )
         data = cast("Mapping[str, Any]", values)
 
         def bad(key: str, what: str) -> ModelError:
-            return ModelError(f"{source}: {key} of the network's description is {str(data.get(key))[:60]!r}, expected {what}")
+            return ModelError(
+                f"{source}: {key} of the network's description is {str(data.get(key))[:60]!r}, expected {what}"
+            )
 
         def number(key: str, low: float, high: float, default: Any = None) -> float:
             value = data.get(key, default)
@@ -76,13 +80,21 @@ class Description:
 
         keypoints = data.get("nkpt")
         if not keypoints:
-            raise ModelError(f"{source}: the network has no keypoints (nkpt is {keypoints!r}); trtpose exports pose networks only")
+            raise ModelError(
+                f"{source}: the network has no keypoints (nkpt is {keypoints!r}); trtpose exports pose networks only"
+            )
         anchors = data.get("anchors")
-        if not isinstance(anchors, Sequence) or isinstance(anchors, str) or not 1 <= len(cast("Sequence[Any]", anchors)) <= 8:
+        if (
+            not isinstance(anchors, Sequence)
+            or isinstance(anchors, str)
+            or not 1 <= len(cast("Sequence[Any]", anchors)) <= 8
+        ):
             raise bad("anchors", "one list of numbers per level")
         levels: list[tuple[tuple[float, float], ...]] = []
         for level in cast("Sequence[Any]", anchors):
-            flat = list(cast("Sequence[Any]", level)) if isinstance(level, Sequence) and not isinstance(level, str) else []
+            flat = (
+                list(cast("Sequence[Any]", level)) if isinstance(level, Sequence) and not isinstance(level, str) else []
+            )
             if not 2 <= len(flat) <= 64 or len(flat) % 2 or not all(_is_number(v) and v > 0 for v in flat):
                 raise bad("anchors", "pairs of positive numbers for each level")
             levels.append(tuple((float(w), float(h)) for w, h in zip(flat[::2], flat[1::2], strict=True)))
@@ -95,7 +107,9 @@ class Description:
                 raise bad(part, "a list of layers")
             rows.extend(cast("Sequence[Any]", value))
         if not 2 <= len(rows) <= _MAX_LAYERS:
-            raise ModelError(f"{source}: the network's description lists {len(rows)} layers, expected 2 to {_MAX_LAYERS}")
+            raise ModelError(
+                f"{source}: the network's description lists {len(rows)} layers, expected 2 to {_MAX_LAYERS}"
+            )
         activation = data.get("act")
         if activation is not None and not isinstance(activation, str):
             raise bad("act", "the name of an activation")
@@ -131,11 +145,16 @@ def _layer(row: Any, index: int, source: str) -> Layer:
         and len(cast("Sequence[Any]", items[3])) <= 16
     )
     if not ok:
-        raise ModelError(f"{source}: layer {index} of the network's description is not [from, number, module, arguments]")
+        raise ModelError(
+            f"{source}: layer {index} of the network's description is not [from, number, module, arguments]"
+        )
     arguments = tuple(tuple(a) if isinstance(a, list) else a for a in cast("Sequence[Any]", items[3]))
-    if any(_is_number(a) and abs(a) > _MAX_WIDTH for a in arguments):
-        raise ModelError(f"{source}: layer {index} ({items[2]}) has an argument beyond {_MAX_WIDTH}; the description is damaged")
-    return Layer(tuple(origins) if isinstance(origin, (list, tuple)) else cast("int", origin), items[1], items[2], arguments)
+    if any(_is_number(a) and not -_MAX_WIDTH <= cast("float", a) <= _MAX_WIDTH for a in arguments):
+        raise ModelError(
+            f"{source}: layer {index} ({items[2]}) has an argument beyond {_MAX_WIDTH}; the description is damaged"
+        )
+    inputs = cast("list[int]", origins)
+    return Layer(tuple(inputs) if isinstance(origin, (list, tuple)) else inputs[0], items[1], items[2], arguments)
 
 
 @dataclass(frozen=True)
@@ -319,7 +338,9 @@ _RELEASE = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1/"
 
 
 def _person(name: str, layers: tuple[Layer, ...], imgsz: int, *, url: str = "", size: int = 0, **options: Any) -> Entry:
-    return Entry(name, Description(layers, 1, len(COCO), _COCO_ANCHORS, **options), imgsz, ("person",), "GPL-3.0", url, size)
+    return Entry(
+        name, Description(layers, 1, len(COCO), _COCO_ANCHORS, **options), imgsz, ("person",), "GPL-3.0", url, size
+    )
 
 
 def _face(name: str, layers: tuple[Layer, ...], **options: Any) -> Entry:

@@ -2,8 +2,9 @@
 """The modules of YOLOv7-pose, YOLO-Pose and yolov7-face, in evaluation mode.
 
 Written from the published architectures: YOLOv7 (Wang et al., arXiv:2207.02696), YOLO-Pose (Maji et al.,
-arXiv:2204.06806), YOLOR's implicit layers (arXiv:2105.04206), ShuffleNet V2 (arXiv:1807.11164). The names of sub-modules
-and parameters are those under which the published checkpoints store their weights. Tensors are N x C x H x W float32.
+arXiv:2204.06806), YOLOR's implicit layers (arXiv:2105.04206), ShuffleNet V2 (arXiv:1807.11164). The names of
+sub-modules and parameters are those under which the published checkpoints store their weights. Tensors are
+N x C x H x W float32.
 """
 
 from __future__ import annotations
@@ -14,11 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "Add", "ChannelShuffle", "Concat", "Conv", "ConvFocus", "C3", "DepthwiseSeparable", "Focus", "ImplicitAdd",
-    "ImplicitMultiply", "KeypointHead", "Pool", "ShuffleBlock", "SpaceToDepth", "SpatialPyramid", "SpatialPyramidCSP",
-    "StemBlock", "activation",
-]  # fmt: skip
+__all__ = ["KeypointHead", "activation", "rounded_width"]
 
 
 def activation(name: str | None) -> nn.Module:
@@ -86,7 +83,9 @@ class SpaceToDepth(nn.Module):
 class Focus(nn.Module):
     """Space to depth, then a convolution."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, padding: int | None, groups: int, act: nn.Module) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int, padding: int | None, groups: int, act: nn.Module
+    ) -> None:
         super().__init__()
         self.contract = SpaceToDepth(SpaceToDepth.ROWS_FIRST)
         self.conv = Conv(c_in * 4, c_out, kernel, stride, padding, groups, act)
@@ -99,7 +98,14 @@ class ConvFocus(nn.Module):
     """A 3x3 convolution of stride 2 in place of space to depth, then a convolution."""
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int, padding: int | None, groups: int, acts: tuple[nn.Module, nn.Module]
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        stride: int,
+        padding: int | None,
+        groups: int,
+        acts: tuple[nn.Module, nn.Module],
     ) -> None:
         super().__init__()
         self.conv_slice = Conv(c_in, c_in * 4, 3, 2, padding, groups, acts[0])
@@ -198,7 +204,9 @@ class SpatialPyramidCSP(nn.Module):
 class StemBlock(nn.Module):
     """Quarter of the size: a strided convolution, then a strided convolution and a pooling side by side."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, padding: int | None, groups: int, act: nn.Module) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int, padding: int | None, groups: int, act: nn.Module
+    ) -> None:
         super().__init__()
         self.stem_1 = Conv(c_in, c_out, kernel, stride, padding, groups, act)
         self.stem_2a = Conv(c_out, c_out // 2)
@@ -216,7 +224,9 @@ class ConvPool(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(nn.Conv2d(c_in, c_out, 3, 2, 1, bias=False), nn.BatchNorm2d(c_out, eps=1e-3), nn.SiLU())
+        self.conv = nn.Sequential(
+            nn.Conv2d(c_in, c_out, 3, 2, 1, bias=False), nn.BatchNorm2d(c_out, eps=1e-3), nn.SiLU()
+        )
         self.maxpool = nn.MaxPool2d(3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -246,13 +256,9 @@ class ChannelShuffle(nn.Module):
         super().__init__()
         self.channels, self.groups = channels, groups
 
-    def order(self, channels: int) -> list[int]:
-        """Which input channel each output channel is."""
-        part = channels // self.groups
-        return [group * part + i for i in range(part) for group in range(self.groups)]
-
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, self.order(self.channels)]
+        part = self.channels // self.groups
+        return x[:, [group * part + i for i in range(part) for group in range(self.groups)]]
 
 
 class ShuffleBlock(nn.Module):
@@ -269,7 +275,7 @@ class ShuffleBlock(nn.Module):
             return [nn.Conv2d(c, c, 3, stride, 1, groups=c, bias=False), nn.BatchNorm2d(c, eps=1e-3)]
 
         self.split = stride == 1
-        self.half = half
+        self.part = half
         if not self.split:
             self.branch1 = nn.Sequential(*spatial(c_in), *pointwise(c_in))
         self.branch2 = nn.Sequential(*pointwise(half if self.split else c_in), *spatial(half), *pointwise(half))
@@ -277,7 +283,7 @@ class ShuffleBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.split:
-            kept, changed = torch.split(x, self.half, 1)
+            kept, changed = torch.split(x, self.part, 1)
             return self.shuffle(torch.cat((kept, self.branch2(changed)), 1))
         return self.shuffle(torch.cat((self.branch1(x), self.branch2(x)), 1))
 

@@ -99,7 +99,9 @@ class _Scope:
             return value in (True, "True")
         if kind == "ints":
             items = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
-            if 1 <= len(items) <= 16 and all(isinstance(k, int) and not isinstance(k, bool) and 1 <= k < 100 for k in items):
+            if 1 <= len(items) <= 16 and all(
+                isinstance(k, int) and not isinstance(k, bool) and 1 <= k < 100 for k in items
+            ):
                 return items
         raise self.fail(f"has {str(value)[:40]!r} as argument {i + 1}, which is not supported")
 
@@ -326,7 +328,9 @@ def build(description: Description, source: str) -> tuple[Network, tuple[int, ..
             where = f"layer {i} ({layer.kind})"
             maker = _MODULES.get(layer.kind)
             if maker is None:
-                raise ModelError(f"{source}: {where} is a module that trtpose does not know; known are {', '.join(_MODULES)}")
+                raise ModelError(
+                    f"{source}: {where} is a module that trtpose does not know; known are {', '.join(_MODULES)}"
+                )
             many = isinstance(layer.source, tuple)
             if many != (layer.kind in _MANY) or (layer.kind in _HEADS) != (i == count - 1):
                 raise ModelError(f"{source}: {where} is in a place where it cannot be; the keypoint head comes last")
@@ -347,7 +351,9 @@ def build(description: Description, source: str) -> tuple[Network, tuple[int, ..
         except (RuntimeError, IndexError, TypeError) as error:
             raise ModelError(f"{source}: the layers do not fit together ({str(error)[:200]})") from None
     strides = tuple(side // head.shape[-1] for head in heads)
-    if any(side % head.shape[-1] or head.shape[-1] != head.shape[-2] for head in heads) or list(strides) != sorted(set(strides)):
+    if any(side % head.shape[-1] or head.shape[-1] != head.shape[-2] for head in heads) or list(strides) != sorted(
+        set(strides)
+    ):
         raise ModelError(f"{source}: the heads have strides {strides}, expected ascending whole numbers")
     return network, strides
 
@@ -395,7 +401,8 @@ def _adopt(network: Network, found: Module, checkpoint: Checkpoint) -> None:
                 value = tuple(cast("list[Any]", value)) if isinstance(value, list) else value
                 if value != getattr(module, key):
                     raise ModelError(
-                        f"{source}: {path} has {key} {str(value)[:40]} where its description gives {getattr(module, key)}"
+                        f"{source}: {path} has {key} {str(value)[:40]} where its description gives "
+                        f"{getattr(module, key)}"
                     )
             if "bias" in theirs.tensors and module.bias is None:
                 module.bias = nn.Parameter(torch.empty(module.out_channels, device="meta"))
@@ -420,11 +427,15 @@ def _fill(network: Network, tensors: Mapping[str, Any], checkpoint: Checkpoint) 
             )
         array = checkpoint.array(stored)
         if array.dtype.kind != "f":
-            raise ModelError(f"{source}: {name} holds {array.dtype} instead of floating-point numbers; the checkpoint is damaged")
+            raise ModelError(
+                f"{source}: {name} holds {array.dtype} instead of floating-point numbers; the checkpoint is damaged"
+            )
         with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(np.float32)
         if not np.isfinite(array).all():
-            raise ModelError(f"{source}: {name} holds NaN or infinity; the checkpoint is damaged or its training diverged")
+            raise ModelError(
+                f"{source}: {name} holds NaN or infinity; the checkpoint is damaged or its training diverged"
+            )
         if name.endswith("running_var") and float(array.min(initial=0)) < 0:
             raise ModelError(f"{source}: {name} holds a negative variance; the checkpoint is damaged")
         state[name] = torch.from_numpy(array)
@@ -435,7 +446,9 @@ def _fill(network: Network, tensors: Mapping[str, Any], checkpoint: Checkpoint) 
     network.requires_grad_(False)
 
 
-def _anchors(found: Module, description: Description, checkpoint: Checkpoint) -> tuple[tuple[tuple[float, float], ...], ...]:
+def _anchors(
+    found: Module, description: Description, checkpoint: Checkpoint
+) -> tuple[tuple[tuple[float, float], ...], ...]:
     """The anchors the head uses, in pixels: those of the head's buffer, which training may have adapted to its data,
     or the description's exact numbers where the two agree up to the rounding of half precision."""
     described = np.array(description.anchors)
@@ -463,7 +476,12 @@ def _class_names(value: Any, description: Description) -> tuple[str, ...]:
 
 
 def make_spec(
-    name: str, description: Description, strides: tuple[int, ...], class_names: tuple[str, ...], imgsz: int, anchors: Any = None
+    name: str,
+    description: Description,
+    strides: tuple[int, ...],
+    class_names: tuple[str, ...],
+    imgsz: int,
+    anchors: Any = None,
 ) -> ModelSpec:
     """The spec of a network's raw heads."""
     known = KNOWN.get(description.keypoints)
@@ -510,7 +528,9 @@ def load(path: str | Path, arch: str | None = None) -> Network:
             network.spec = make_spec(Path(path).stem, entry.description, strides, entry.names, entry.imgsz)
             return network
         found = checkpoint.network()
-        description = entry.description if entry else Description.from_checkpoint(found.attributes.get("yaml"), checkpoint.path)
+        description = (
+            entry.description if entry else Description.from_checkpoint(found.attributes.get("yaml"), checkpoint.path)
+        )
         network, strides = build(description, checkpoint.path)
         _adopt(network, found, checkpoint)
         tensors = {
@@ -527,11 +547,15 @@ def load(path: str | Path, arch: str | None = None) -> Network:
         return network
 
 
+# Scales g with E[act(g z)^2] = 1 for normal z.
+_GAINS: dict[type[nn.Module], float] = {nn.SiLU: 1.56, nn.Hardswish: 1.56, nn.ReLU: 2**0.5, nn.LeakyReLU: 1.41}
+
+
 def random_network(name: str, seed: int = 0) -> Network:
     """A network of the catalogue with random weights, for benchmarks and tests.
 
-    Batch norm's statistics are set from one pass over noise, so that activations keep a natural range through all
-    layers, and objectness starts low, so that few anchors become candidates.
+    The scales are chosen so that activations keep the same second moment from layer to layer, and objectness starts
+    low, so that few anchors become candidates.
 
     Args:
         name: a name of :data:`~trtpose.export.description.CATALOGUE`.
@@ -547,24 +571,22 @@ def random_network(name: str, seed: int = 0) -> Network:
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
-                fan_in = module.weight[0].numel()
-                module.weight.normal_(0, fan_in**-0.5, generator=generator)
+                module.weight.normal_(0, module.weight[0].numel() ** -0.5, generator=generator)
                 if module.bias is not None:
                     module.bias.zero_()
-            elif isinstance(module, nn.BatchNorm2d):
-                module.weight.uniform_(0.8, 1.2, generator=generator)
-                assert module.bias is not None
-                module.bias.uniform_(-0.2, 0.2, generator=generator)
-                module.reset_running_stats()
-                module.momentum = 1.0
             elif isinstance(module, layers.ImplicitAdd):
                 module.implicit.normal_(0, 0.02, generator=generator)
             elif isinstance(module, layers.ImplicitMultiply):
                 module.implicit.normal_(1, 0.02, generator=generator)
-        side = 4 * max(strides)
-        network.train()
-        network(torch.rand(2, entry.description.channels, side, side, generator=generator))
-        network.eval()
+            for norm, follower in zip(module.children(), [*module.children()][1:], strict=False):
+                if isinstance(norm, nn.BatchNorm2d):
+                    norm.reset_running_stats()
+                    gain = next((g for kind, g in _GAINS.items() if isinstance(follower, kind)), 1.0)
+                    norm.weight.uniform_(0.8 * gain, 1.2 * gain, generator=generator)
+                    cast("torch.Tensor", norm.bias).uniform_(-0.2, 0.2, generator=generator)
+        for module in network.modules():
+            if isinstance(module, layers.Bottleneck) and module.shortcut:
+                module.cv2.bn.weight.mul_(0.3)  # else every shortcut doubles the variance
         head = cast("layers.KeypointHead", network.model[-1])
         fields = 5 + entry.description.classes + 3 * entry.description.keypoints
         anchors = len(entry.description.anchors[0])

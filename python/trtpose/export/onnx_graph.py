@@ -38,7 +38,6 @@ OPSET = 17
 _IR_VERSION = 8  # the one of opset 17; newer ones are refused by older runtimes
 
 Array = NDArray[Any]
-MODE = "gather"
 
 
 @dataclass(frozen=True)
@@ -175,9 +174,11 @@ class _Translator:
         if isinstance(value, str):
             return value
         if isinstance(value, _Convolution):
-            written = self._write(value, argument.name, str(argument.target))
+            written = self._write(value)
         elif isinstance(value, _Shifted):
-            offset = self.writer.constant(f"{argument.target}.offset", value.offset.astype(np.float32).reshape(1, -1, 1, 1))
+            offset = self.writer.constant(
+                f"{argument.target}.offset", value.offset.astype(np.float32).reshape(1, -1, 1, 1)
+            )
             written = self.writer.node("Add", [value.input, offset], str(argument.target))
         elif isinstance(value, _Packed):
             written = self._space_to_depth(value, str(argument.target))
@@ -208,7 +209,9 @@ class _Translator:
         if isinstance(module, nn.BatchNorm2d):
             scale = 1 / np.sqrt(_floats(cast("torch.Tensor", module.running_var)) + module.eps)
             scale = scale * _floats(module.weight)
-            offset = _floats(cast("torch.Tensor", module.bias)) - _floats(cast("torch.Tensor", module.running_mean)) * scale
+            offset = (
+                _floats(cast("torch.Tensor", module.bias)) - _floats(cast("torch.Tensor", module.running_mean)) * scale
+            )
             if not foldable:
                 raise ModelError(f"{target}: batch norm without a convolution before it cannot be exported")
             return self._scaled(cast("_Convolution", pending), scale, offset, target)
@@ -227,7 +230,12 @@ class _Translator:
             factor = float(cast("float", module.scale_factor))
             scales = self.writer.constant(f"{name}.scales", np.array([1, 1, factor, factor], np.float32))
             return self.writer.node(
-                "Resize", [x, "", scales], name, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+                "Resize",
+                [x, "", scales],
+                name,
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
             )
         return self._activation(module, x, name)
 
@@ -264,10 +272,9 @@ class _Translator:
             value.module, value.input, value.weight * scale.reshape(-1, 1, 1, 1), value.bias * scale + offset
         )
 
-    def _write(self, value: _Convolution, fallback: str, target: str) -> str:
+    def _write(self, value: _Convolution) -> str:
         module = value.module
-        path = next((n for n, m in self._network.named_modules() if m is module), fallback)
-        name = self._name(path)
+        name = self._name(next(path for path, m in self._network.named_modules() if m is module))
         weight, source = value.weight, value.input
         strides, pads = list(module.stride), [int(p) for p in cast("tuple[int, int]", module.padding)] * 2
         if isinstance(source, _Packed):
@@ -293,12 +300,9 @@ class _Translator:
         w = self.writer
         parts: list[str] = []
         for row, column in value.offsets:
-            inputs = [
-                w.constant(f"{name}.{what}", np.array(numbers, np.int64))
-                for what, numbers in (
-                    ("starts", [row, column]), ("ends", [np.iinfo(np.int64).max] * 2), ("axes", [2, 3]), ("steps", [2, 2]),
-                )
-            ]  # fmt: skip
+            ends = [np.iinfo(np.int64).max] * 2
+            ranges = {"starts": [row, column], "ends": ends, "axes": [2, 3], "steps": [2, 2]}
+            inputs = [w.constant(f"{name}.{what}", np.array(value, np.int64)) for what, value in ranges.items()]
             parts.append(w.node("Slice", [value.input, *inputs], name))
         return w.node("Concat", parts, name, axis=1)
 
@@ -309,7 +313,7 @@ class _Translator:
         kernel, stride, padding = pair(module.kernel_size), pair(module.stride), pair(module.padding)
         size = kernel[0]
         if stride == [1, 1] and kernel == [size, size] and padding == [size // 2] * 2 and size % 2:
-            # A pooling of a pooling is a larger pooling: all pixels that the larger window reaches inside the picture are
+            # A pooling of a pooling is a larger pooling: whatever the larger window reaches inside the picture is
             # reached over a pixel inside the picture.
             done = self._pools.setdefault(x, {})
             smaller = max((k for k in done if k < size), default=None)
@@ -325,9 +329,9 @@ class _Translator:
     def _shuffle(self, x: str, module: layers.ChannelShuffle, name: str) -> str:
         # The size is taken from the tensor and not written down, so that the graph serves any input size.
         w = self.writer
-        if MODE == "gather":
-            return w.node("Gather", [x, w.constant(f"{name}.order", np.array(module.order(module.channels), np.int64))], name, axis=1)
-        apart = w.constant(f"{name}.apart", np.array([0, module.groups, module.channels // module.groups, -1], np.int64))
+        apart = w.constant(
+            f"{name}.apart", np.array([0, module.groups, module.channels // module.groups, -1], np.int64)
+        )
         turned = w.node("Transpose", [w.node("Reshape", [x, apart], name)], name, perm=[0, 2, 1, 3])
         return w.node("Reshape", [turned, w.node("Shape", [x], name)], name)
 
@@ -338,7 +342,8 @@ class _Translator:
             parts = [self._plain(a) for a in cast("list[fx.Node]", node.args[0])]
             return self.writer.node("Concat", parts, name, axis=int(cast("int", node.args[1])))
         if target is torch.split:
-            source, size, axis = node.args
+            source, size = node.args[:2]
+            axis = int(cast("int", node.kwargs.get("dim", node.args[2] if len(node.args) > 2 else 0)))
             x = self._plain(source)
             split = self.writer.constant(f"{name}.sizes", np.array([size, size], np.int64))
             return self.writer.nodes_of("Split", [x, split], name, 2, axis=axis)
@@ -403,7 +408,11 @@ def _grid(w: GraphWriter, head: str, stride: int, shape: Shape, name: str) -> st
     cells = w.node("Concat", axes, name, axis=2)
     cells = w.node("Reshape", [cells, w.constant(f"{name}.cells", np.array([1, 1, -1, 2], np.int64))], name)
     factor = w.constant(f"{name}.stride", np.array(stride, np.float32))
-    return w.node("Add", [w.node("Mul", [cells, factor], name), w.constant(f"{name}.half", np.array(-0.5 * stride, np.float32))], name)
+    return w.node(
+        "Add",
+        [w.node("Mul", [cells, factor], name), w.constant(f"{name}.half", np.array(-0.5 * stride, np.float32))],
+        name,
+    )
 
 
 def write_graph(network: Network, shape: Shape, layout: str) -> tuple[onnx.ModelProto, ModelSpec]:
@@ -447,7 +456,10 @@ def write_graph(network: Network, shape: Shape, layout: str) -> tuple[onnx.Model
         writer.nodes,
         spec.name or "pose",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, dims)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, s) for name, s in zip(spec.outputs, shapes, strict=True)],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, s)
+            for name, s in zip(spec.outputs, shapes, strict=True)
+        ],
         list(writer.constants.values()),
     )
     model = helper.make_model(graph, producer_name="trtpose", opset_imports=[helper.make_opsetid("", OPSET)])

@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adopting an ONNX that another exporter wrote: back to raw heads where its decode tail is recognised, and described.
+
+The tail is found by structure, not by names: for each stride, a Reshape of the head to N x A x F x h x w and a
+Transpose to N x A x h x w x F, behind which nothing but the heads' values matters. Anchors, classes and keypoints are
+then worked out from what the graph computes, and the cut is kept only if decoding the heads gives the original's
+outputs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from .. import _files
+from ..errors import InputError, ModelError
+from ..skeletons import KNOWN
+from ..spec import METADATA_KEY, ModelSpec
+from . import Exported, metadata, quiet
+from . import verify as proof
+from .description import lookup
+
+__all__ = ["adopt"]
+
+Array = NDArray[np.float32]
+
+_PERMUTATION = [0, 1, 3, 4, 2]  # N A F h w to N A h w F
+# The original's own float32 decode differs from ours by the order of operations only; pixels reach some thousands.
+_TOLERANCE = 2e-6
+_FLOOR = 2e-3
+
+
+def adopt(
+    path: Path,
+    output: Path,
+    *,
+    spec: ModelSpec | None = None,
+    arch: str | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Exported:
+    """Write a copy of an ONNX that carries a model spec, with raw heads as outputs where possible.
+
+    Args:
+        path: the ONNX file, float32, batch and size fixed or open.
+        output: another file to write.
+        spec: what is known of it; without it the spec is taken from the file, from ``arch`` or worked out.
+        arch: a name of the catalogue whose anchors and classes the file has; needed where its outputs are not decoded.
+        report: called with a line of text as the work goes on.
+
+    Raises:
+        ModelError: the file cannot be read or is not recognised and nothing says what it is.
+        InputError: ``output`` cannot be written or is the source.
+    """
+    say = report or quiet
+    if output.exists() and path.exists() and output.resolve() == path.resolve():
+        raise InputError(f"{output}: would overwrite its source; give another name with -o")
+    _files.check_writable(output)
+    model = _read(path)
+    known = spec or _own_spec(model, path)
+    source = str(path)
+    if known is None and arch is None:
+        known = _ultralytics_spec(model, path)
+    if known is not None and known.layout in ("channels_first", "final"):
+        return _describe(model, known, output, f"left the graph of {path.name} as it is and added the spec")
+    say("looking for the decode tail")
+    heads = _find_heads(model)
+    if heads:
+        tail = _Tail(model, heads, source)
+        found = tail.solve(known, arch)
+        if found is not None:
+            cut = _cut(model, found, tail)
+            lines = _prove(cut, found, tail, source)
+            action = f"cut {path.name} back to its raw heads ({tail.kind}) and added the spec"
+            return _describe(cut, found, output, action, lines)
+    if known is None and arch is not None:
+        known = _decoded_spec(model, arch, path)
+    if known is None:
+        raise ModelError(
+            f"{path}: its outputs are not recognised; say what it is with --spec FILE, or with --arch NAME if it is a "
+            "network "
+            "of the catalogue"
+        )
+    return _describe(model, known, output, f"left the graph of {path.name} as it is and added the spec")
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(str(path))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read the model ({error.strerror or error})") from None
+    except (DecodeError, ValueError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not an ONNX model or damaged ({str(error)[:100]})") from None
+    constants = {value.name for value in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if not model.graph.node or len(inputs) != 1:
+        raise ModelError(f"{path}: not a pose network (it has {len(inputs)} inputs and {len(model.graph.node)} nodes)")
+    kind = inputs[0].type.tensor_type
+    if len(kind.shape.dim) != 4 or kind.elem_type != onnx.TensorProto.FLOAT:
+        raise ModelError(
+            f"{path}: its input is not a float32 batch of pictures; export it again without half precision"
+        )
+    return model
+
+
+def _picture(model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    constants = {value.name for value in model.graph.initializer}
+    return next(value for value in model.graph.input if value.name not in constants)
+
+
+def _own_spec(model: onnx.ModelProto, path: Path) -> ModelSpec | None:
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            return ModelSpec.from_json(entry.value, source=str(path))
+    return None
+
+
+def _literals(model: onnx.ModelProto) -> dict[str, Any]:
+    import ast
+
+    values: dict[str, Any] = {}
+    for entry in model.metadata_props:
+        try:
+            values[entry.key] = ast.literal_eval(entry.value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            values[entry.key] = entry.value
+    return values
+
+
+def _ultralytics_spec(model: onnx.ModelProto, path: Path) -> ModelSpec | None:
+    """The spec of an Ultralytics pose export, whose metadata says all but the layout, or None."""
+    values = _literals(model)
+    if values.get("task") != "pose" or "kpt_shape" not in values or len(model.graph.output) != 1:
+        return None
+    names = values.get("names")
+    names = list(cast("Mapping[Any, Any]", names).values()) if isinstance(names, Mapping) else ["person"]
+    dims = [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
+    try:
+        count, per = (int(v) for v in values["kpt_shape"])
+        layout = next(
+            (
+                layout
+                for layout, axis, width in (
+                    ("channels_first", 1, 4 + len(names) + count * per),
+                    ("final", 2, 6 + count * per),
+                )
+                if len(dims) == 3 and dims[axis] == width
+            ),
+            None,
+        )
+        if layout is None:
+            return None
+        stride = values.get("stride", 32)
+        return ModelSpec.from_dict(
+            {
+                "name": path.stem,
+                "layout": layout,
+                "imgsz": list(values.get("imgsz", [640, 640])),
+                "strides": [int(stride)],
+                "outputs": [model.graph.output[0].name],
+                "names": [str(name) for name in names],
+                "kpt_shape": [count, per],
+                **_keypoints(count),
+            },
+            source=str(path),
+        )
+    except (TypeError, ValueError):
+        return None
+
+
+def _keypoints(count: int) -> dict[str, Any]:
+    known = KNOWN.get(count)
+    if known is None:
+        return {}
+    plain = {"kpt_names": known.names, "skeleton": known.edges, "sigmas": known.sigmas, "flip_idx": known.flip}
+    return {key: [list(v) if isinstance(v, tuple) else v for v in value] for key, value in plain.items()}
+
+
+def _find_heads(model: onnx.ModelProto) -> list[tuple[str, str]]:
+    """(head, transposed head) tensors if everything that the outputs depend on goes through the heads; else empty."""
+    producer = {name: node for node in model.graph.node for name in node.output}
+
+    def behind(name: str, kinds: tuple[str, ...]) -> str:
+        while name in producer and producer[name].op_type in kinds:
+            name = producer[name].input[0]
+        return name
+
+    found: list[tuple[str, str]] = []
+    for node in model.graph.node:
+        permutation = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
+        if node.op_type != "Transpose" or permutation != _PERMUTATION:
+            continue
+        reshape = producer.get(behind(node.input[0], ("Identity",)))
+        if reshape is not None and reshape.op_type == "Reshape":
+            found.append((behind(reshape.input[0], ("Identity",)), node.output[0]))
+    heads = {head for head, _ in found}
+    if len(heads) != len(found):
+        return []
+    # Walk from the outputs against the flow; the picture must not be reached past the heads except for its shape.
+    picture = _picture(model).name
+    pending = [value.name for value in model.graph.output]
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name == picture:
+            return []
+        if name in seen or name in heads or name not in producer:
+            continue
+        seen.add(name)
+        if producer[name].op_type not in ("Shape", "Size"):
+            pending.extend(producer[name].input)
+    return found
+
+
+class _Tail:
+    """What the decode tail of a graph computes on a sample."""
+
+    def __init__(self, model: onnx.ModelProto, heads: list[tuple[str, str]], source: str) -> None:
+        self.source = source
+        self.picture = _picture(model)
+        dims = [dim.dim_value for dim in self.picture.type.tensor_type.shape.dim]
+        # 256 is a multiple of all strides in use; open sizes are tried at one with unequal sides.
+        self.shape = (dims[0] or 1, dims[1] or 3, dims[2] or 256, dims[3] or 320)
+        self.open = [d == 0 for d in dims]
+        probe = copy.deepcopy(model)
+        self.originals = [value.name for value in model.graph.output]
+        # A deep copy of the graph's outputs makes room for the inner tensors beside them.
+        for name in [name for pair in heads for name in pair]:
+            if name not in self.originals:
+                probe.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        runner = proof.Runner(probe.SerializeToString(), source)
+        values = dict(zip(runner.outputs, runner(self.sample(0)), strict=True))
+        pairs = [(head, values[head], values[turned], turned) for head, turned in heads]
+        pairs.sort(key=lambda pair: -pair[1].shape[-1])
+        self.heads = [(name, value) for name, value, _, _ in pairs]
+        self.turned = [(name, value) for _, _, value, name in pairs]
+        self.outputs = [values[name] for name in self.originals]
+        self.kind = "unrecognised"
+
+    def sample(self, seed: int) -> Array:
+        return proof.sample_pictures(self.shape, seed)["shapes"]
+
+    def solve(self, known: ModelSpec | None, arch: str | None) -> ModelSpec | None:
+        """The spec of the raw heads, proven by decoding them; None where it cannot be worked out."""
+        height, width = self.shape[2:]
+        strides: list[int] = []
+        for (_, head), (_, turned) in zip(self.heads, self.turned, strict=True):
+            if head.ndim != 4 or turned.ndim != 5 or height % head.shape[2] or width % head.shape[3]:
+                return None
+            n, anchors, h, w, fields = turned.shape
+            if head.shape != (n, anchors * fields, h, w):
+                return None
+            if not np.array_equal(head.reshape(n, anchors, fields, h, w).transpose(0, 1, 3, 4, 2), turned):
+                return None
+            if height // h != width // w:
+                return None
+            strides.append(height // h)
+        anchors, fields = self.turned[0][1].shape[1], self.turned[0][1].shape[-1]
+        if strides != sorted(set(strides)) or any(
+            t.shape[1] != anchors or t.shape[-1] != fields for _, t in self.turned
+        ):
+            return None
+        imgsz = (0 if self.open[2] else height, 0 if self.open[3] else width)
+        base = {
+            "name": known.name if known else Path(self.source).stem,
+            "layout": "heads",
+            "strides": strides,
+            "outputs": [f"head_{stride}" for stride in strides],
+        }
+        rows = sum(t.shape[1] * t.shape[2] * t.shape[3] for _, t in self.turned)
+        decoded = [o for o in self.outputs if o.ndim == 3 and o.shape == (self.shape[0], rows, fields)]
+        if decoded:
+            self.kind = "decoded output"
+            solved = self._anchors(decoded[0], strides)
+            candidates = self._field_splits(fields, known, arch)
+        elif all(o.ndim == 5 for o in self.outputs):
+            self.kind = "five-dimensional output"
+            solved = self._given_anchors(known, arch)
+            candidates = self._field_splits(fields, known, arch)[:1]
+        else:
+            return None
+        for classes, keypoints in candidates:
+            side = max(strides) * (15 if max(strides) >= 64 else 20)
+            names = list(known.names) if known else lookup(arch).names if arch else None
+            if names is None or len(names) != classes:
+                names = self._names(classes, keypoints)
+            spec = ModelSpec.from_dict(
+                {
+                    **base,
+                    "imgsz": [
+                        imgsz[0] or (known.imgsz[0] if known else side),
+                        imgsz[1] or (known.imgsz[1] if known else side),
+                    ],
+                    "anchors": solved,
+                    "names": list(names),
+                    "kpt_shape": [keypoints, 3],
+                    **_keypoints(keypoints),
+                },
+                source=self.source,
+            )
+            if not decoded or self.difference([value for _, value in self.heads], spec, decoded[0]) <= 1:
+                return spec
+        return None
+
+    @staticmethod
+    def difference(heads: list[Array], spec: ModelSpec, expected: Array) -> float:
+        """Largest difference of our decode from the original, in units of what is allowed."""
+        ours = proof.decode(heads, spec)
+        if ours.shape != expected.shape:
+            return float("inf")
+        allowed = np.maximum(_FLOOR, _TOLERANCE * np.abs(expected))
+        return float((np.abs(ours - expected) / allowed).max(initial=0))
+
+    def _anchors(self, decoded: Array, strides: list[int]) -> list[list[list[float]]]:
+        """Anchors from the decoded sides: w = (2 sigmoid(t))^2 * anchor."""
+        levels: list[list[list[float]]] = []
+        at = 0
+        for (_, turned), _ in zip(self.turned, strides, strict=True):
+            n, count, h, w, fields = turned.shape
+            part = decoded[:, at : at + count * h * w].reshape(n, count, h, w, fields)[..., 2:4].astype(np.float64)
+            at += count * h * w
+            scale = (2 / (1 + np.exp(-turned[..., 2:4].astype(np.float64)))) ** 2
+            # Large factors have the smallest relative error.
+            ratios = np.median(
+                np.where(scale > np.median(scale), part / scale, np.nan)[0].reshape(count, -1, 2), axis=1
+            )
+            if np.isnan(ratios).any():
+                ratios = np.median((part / scale)[0].reshape(count, -1, 2), axis=1)
+            near = np.round(ratios, 0)
+            ratios = np.where(np.abs(ratios - near) < 1e-4 * near + 1e-4, near, ratios)
+            levels.append([[float(v) for v in anchor] for anchor in ratios])
+        return levels
+
+    def _given_anchors(self, known: ModelSpec | None, arch: str | None) -> Any:
+        if known is not None and known.anchors:
+            return known.anchors
+        if arch:
+            return lookup(arch).description.anchors
+        raise ModelError(
+            f"{self.source}: its outputs are not decoded, so its anchors are not in the file; give them with --spec "
+            "FILE, or "
+            "name the network with --arch NAME"
+        )
+
+    def _field_splits(self, fields: int, known: ModelSpec | None, arch: str | None) -> list[tuple[int, int]]:
+        """Possible (classes, keypoints) for a number of fields per anchor; what is known comes first."""
+        if known is not None:
+            return [(known.classes, known.keypoints)] if known.fields == fields else []
+        if arch:
+            d = lookup(arch).description
+            return [(d.classes, d.keypoints)] if 5 + d.classes + 3 * d.keypoints == fields else []
+        return [(c, (fields - 5 - c) // 3) for c in range(1, fields - 7) if (fields - 5 - c) % 3 == 0]
+
+    @staticmethod
+    def _names(classes: int, keypoints: int) -> list[str]:
+        from .description import CATALOGUE
+
+        for entry in CATALOGUE.values():
+            if entry.description.classes == classes and entry.description.keypoints == keypoints:
+                return list(entry.names)
+        return [str(i) for i in range(classes)]
+
+
+def _cut(model: onnx.ModelProto, spec: ModelSpec, tail: _Tail) -> onnx.ModelProto:
+    """The graph up to the heads, with our tensor names."""
+    names = {head: name for (head, _), name in zip(tail.heads, spec.outputs, strict=True)}
+    names[tail.picture.name] = "images"
+    taken = {name for node in model.graph.node for name in node.output} | {v.name for v in model.graph.initializer}
+    for name in set(names.values()) & (taken - set(names)):
+        names[name] = f"{name}_inner"
+    cut = onnx.ModelProto()
+    cut.CopyFrom(model)
+    graph = cut.graph
+    del graph.node[:], graph.output[:], graph.initializer[:], graph.value_info[:], graph.input[:]
+    producer = {name: node for node in model.graph.node for name in node.output}
+    needed: set[str] = set()
+    pending = [head for head, _ in tail.heads]
+    while pending:
+        name = pending.pop()
+        if name not in needed:
+            needed.add(name)
+            pending.extend(producer[name].input if name in producer else [])
+    for node in model.graph.node:
+        if any(name in needed for name in node.output):
+            kept = graph.node.add()
+            kept.CopyFrom(node)
+            kept.input[:] = [names.get(name, name) for name in node.input]
+            kept.output[:] = [names.get(name, name) for name in node.output]
+    for value in model.graph.initializer:
+        if value.name in needed:
+            graph.initializer.add().CopyFrom(value)
+            graph.initializer[-1].name = names.get(value.name, value.name)
+    graph.input.add().CopyFrom(tail.picture)
+    graph.input[0].name = "images"
+    dims = [dim.dim_value or dim.dim_param or None for dim in tail.picture.type.tensor_type.shape.dim]
+    for (_, head), stride, name in zip(tail.heads, spec.strides, spec.outputs, strict=True):
+        cells = [d // stride if isinstance(d, int) else None for d in dims[2:]]
+        shape = [dims[0], head.shape[1], *cells]
+        graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    return cut
+
+
+def _prove(cut: onnx.ModelProto, spec: ModelSpec, tail: _Tail, source: str) -> tuple[str, ...]:
+    heads = proof.Runner(cut.SerializeToString(), source)(tail.sample(0))
+    lines: list[str] = []
+    for name, ours, (_, theirs) in zip(spec.outputs, heads, tail.heads, strict=True):
+        if not np.array_equal(ours, theirs):
+            raise ModelError(f"{source}: cutting changed {name}; nothing was written")
+    for output in tail.outputs:
+        if output.ndim == 3:
+            lines.append(f"decoded heads against the original output: {_worst(heads, spec, output):.1e} px")
+    return (*lines, "raw heads: identical")
+
+
+def _worst(heads: list[Array], spec: ModelSpec, expected: Array) -> float:
+    return float(np.abs(proof.decode(heads, spec) - expected).max(initial=0))
+
+
+def _decoded_spec(model: onnx.ModelProto, arch: str, path: Path) -> ModelSpec | None:
+    """The spec of a graph with one decoded output of the fields that the named network has, else None."""
+    entry = lookup(arch)
+    d = entry.description
+    dims = [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
+    if len(model.graph.output) != 1 or len(dims) != 3 or dims[2] != 5 + d.classes + 3 * d.keypoints:
+        return None
+    from .network import build, make_spec
+
+    _, strides = build(d, arch)
+    spec = make_spec(path.stem, d, strides, entry.names, entry.imgsz)
+    size = [dim.dim_value for dim in _picture(model).type.tensor_type.shape.dim][2:]
+    imgsz = (size[0] or spec.imgsz[0], size[1] or spec.imgsz[1])
+    return replace(spec, layout="decoded", outputs=(model.graph.output[0].name,), anchors=(), imgsz=imgsz)
+
+
+def _describe(
+    model: onnx.ModelProto, spec: ModelSpec, output: Path, action: str, report: tuple[str, ...] = ()
+) -> Exported:
+    """Write the model with the spec in its metadata; other metadata is kept."""
+    dims = [dim.dim_value or None for dim in _picture(model).type.tensor_type.shape.dim]
+    old = {entry.key: entry.value for entry in model.metadata_props}
+    new = metadata(spec, (dims[0], dims[2], dims[3]), old.get("license", "unknown: that of the source"))
+    described = copy.copy(model)
+    del described.metadata_props[:]
+    for key, value in {**new, **{k: v for k, v in old.items() if k != METADATA_KEY}}.items():
+        described.metadata_props.add(key=key, value=value)
+    _files.write_bytes(output, described.SerializeToString(deterministic=True))
+    return Exported(output, spec, action, report)
