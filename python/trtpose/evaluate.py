@@ -214,8 +214,8 @@ def _load(path: Path, spec: ModelSpec) -> _Truth:
             )
         if not _is_whole(entry.get("image_id")) or entry["image_id"] not in images:
             raise wrong(f"{where} belongs to picture {entry.get('image_id')!r}, which is not listed")
-        if not _are_numbers(entry.get("bbox"), 4):
-            raise wrong(f"{where} lacks a `bbox` of four numbers")
+        if not _are_numbers(entry.get("bbox"), 4) or min(entry["bbox"][2:]) < 0:
+            raise wrong(f"{where} lacks a `bbox` of left, top, width and height")
         crowd = entry.get("iscrowd", 0)
         if crowd not in (0, 1):
             raise wrong(f"{where} has iscrowd {crowd!r}, not 0 or 1")
@@ -223,8 +223,8 @@ def _load(path: Path, spec: ModelSpec) -> _Truth:
         if area is None:
             use_area = False
             area = entry["bbox"][2] * entry["bbox"][3]
-        elif not _are_numbers([area], 1):
-            raise wrong(f"{where} has an `area` that is not a number")
+        elif not _are_numbers([area], 1) or area < 0:
+            raise wrong(f"{where} has an `area` that is not a number from 0 on")
         kept.append(
             {
                 # Unique ids matter to the matching and are often repeated in files made by hand.
