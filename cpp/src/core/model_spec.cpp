@@ -414,6 +414,8 @@ ModelSpec ModelSpec::from_json(const std::string& json, const std::string& sourc
 }
 
 FoundSpec find_spec(const ModelFile& file, const std::string& given) {
+    require(!file.inputs.empty() && !file.outputs.empty(), ErrorCode::model, file.path,
+            ": its inputs and outputs are not known without the library that made it");
     FoundSpec found;
     const auto own = file.metadata.find(kMetadataKey);
     const std::string neighbour = std::filesystem::path(file.path).replace_extension(".json").string();

@@ -347,14 +347,19 @@ struct Engine::Impl {
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Engine::Engine(const std::string& path, const EngineOptions& options) {
-    const ModelFile file = read_model_file(path);
+    ModelFile file = read_model_file(path);
+    SessionOptions wanted;
+    wanted.device = options.device;
+    wanted.precision = options.precision;
+    wanted.threads = options.threads;
+    wanted.streams = options.streams;
+    auto session = open_session(file, wanted);
+    if (file.inputs.empty()) {  // an engine file names its tensors only to the library that made it
+        file.inputs = {session->info().input};
+        file.outputs = session->info().outputs;
+    }
     const FoundSpec found = find_spec(file, options.spec);
-    SessionOptions session;
-    session.device = options.device;
-    session.precision = options.precision;
-    session.threads = options.threads;
-    session.streams = options.streams;
-    impl_ = std::make_unique<Impl>(open_session(file, session), found.spec, options);
+    impl_ = std::make_unique<Impl>(std::move(session), found.spec, options);
     impl_->origin = found.origin;
 }
 

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# One command per job, the same by hand and in CI. Everything lands in .venv and build/.
+VENV ?= .venv
+PY := $(VENV)/bin/python
+OUT ?= out
+SOURCES := $(shell git ls-files cpp python/bindings cmake CMakeLists.txt pyproject.toml 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-python test-cpp lint stubs sanitize wheel-test bench gpu-test gpu-bench clean
+
+help:
+	@echo "make demo        poses drawn on pictures, into $(OUT)/demo"
+	@echo "make test        all tests of this machine"
+	@echo "make lint        format, style, types, layers, stubs"
+	@echo "make sanitize    C++ tests under AddressSanitizer, UBSan and ThreadSanitizer"
+	@echo "make wheel-test  build the wheel and try it in an empty environment"
+	@echo "make bench       CPU benchmarks, into benchmarks/results"
+	@echo "make gpu-test    tests that need an NVIDIA GPU"
+	@echo "make gpu-bench   figures that need an NVIDIA GPU"
+
+# The package with its native part, rebuilt when a native source is newer.
+$(VENV)/.package: $(SOURCES) tools/setup.sh
+	tools/setup.sh package "$(VENV)"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.package
+	tools/setup.sh test "$(VENV)"
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml $(VENV)/.package
+	tools/setup.sh lint "$(VENV)"
+	@touch $@
+
+demo: $(VENV)/.package
+	$(VENV)/bin/trtpose demo --out "$(OUT)/demo"
+
+test: test-cpp test-python
+
+test-python: $(VENV)/.test
+	$(PY) -m pytest
+
+test-cpp: $(VENV)/.test
+	tools/cpp_tests.sh cpu-dev "$(VENV)"
+
+lint: $(VENV)/.lint
+	tools/lint.sh "$(VENV)"
+
+stubs: $(VENV)/.lint
+	$(PY) tools/gen_stubs.py
+
+sanitize: $(VENV)/.test
+	tools/cpp_tests.sh cpu-asan "$(VENV)"
+	tools/cpp_tests.sh cpu-tsan "$(VENV)"
+
+wheel-test:
+	tools/wheel_test.sh
+
+bench: $(VENV)/.test
+	tools/bench.sh "$(VENV)"
+
+gpu-test:
+	tools/gpu_test.sh
+
+gpu-bench:
+	tools/gpu_bench.sh
+
+clean:
+	rm -rf build $(VENV) $(OUT)

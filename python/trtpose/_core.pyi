@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+# Written by tools/gen_stubs.py; do not edit.
+"""
+The native part of trtpose; use it through the package.
+"""
+
+from __future__ import annotations
+import collections.abc
+import numpy
+import numpy.typing
+import typing
+
+__all__: list[str] = ["Engine", "backends", "find_spec", "letterbox", "normalise_spec", "read_model_file", "version"]
+
+class Engine:
+    """
+    A network and everything around it; see trtpose.Engine.
+    """
+    def __init__(
+        self,
+        *,
+        path: str,
+        spec: str,
+        device: str,
+        precision: str,
+        imgsz: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex],
+        batch: typing.SupportsInt | typing.SupportsIndex,
+        rect: bool,
+        conf: typing.SupportsFloat | typing.SupportsIndex,
+        iou: typing.SupportsFloat | typing.SupportsIndex,
+        max_det: typing.SupportsInt | typing.SupportsIndex,
+        agnostic: bool,
+        oks: bool,
+        threads: typing.SupportsInt | typing.SupportsIndex,
+        streams: typing.SupportsInt | typing.SupportsIndex,
+        vram_budget: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def clone(self) -> Engine: ...
+    def infer(
+        self,
+        frames: collections.abc.Sequence[typing.Any],
+        *,
+        color: str,
+        conf: typing.SupportsFloat | typing.SupportsIndex | None,
+        iou: typing.SupportsFloat | typing.SupportsIndex | None,
+        max_det: typing.SupportsInt | typing.SupportsIndex | None,
+        agnostic: bool | None,
+        oks: bool | None,
+    ) -> list: ...
+    def infer_tensor(
+        self,
+        input: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        *,
+        conf: typing.SupportsFloat | typing.SupportsIndex | None,
+        iou: typing.SupportsFloat | typing.SupportsIndex | None,
+        max_det: typing.SupportsInt | typing.SupportsIndex | None,
+        agnostic: bool | None,
+        oks: bool | None,
+    ) -> list: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def backend_version(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def imgsz(self) -> tuple[int, int]: ...
+    @property
+    def memory(self) -> dict: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def spec_json(self) -> str: ...
+    @property
+    def spec_origin(self) -> str: ...
+    @property
+    def timings(self) -> dict: ...
+
+def backends() -> list:
+    """
+    State of every backend on this machine.
+    """
+
+def find_spec(path: str, spec: str = "") -> tuple[typing.Any, str]:
+    """
+    The model spec of a file as JSON, and where it came from. Raises ModelError.
+    """
+
+def letterbox(
+    frame: typing.Any,
+    size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex],
+    color: str = "bgr",
+    spec: str = "",
+) -> tuple[numpy.typing.NDArray[numpy.float32], dict]:
+    """
+    The network's input for a frame (3×height×width float32), and where the frame lies in it. Raises InputError.
+    """
+
+def normalise_spec(json: str, source: str) -> typing.Any:
+    """
+    Check a model spec and return it with every field. Raises ModelError.
+    """
+
+def read_model_file(path: str) -> dict:
+    """
+    What a model file says of itself. Raises ModelError.
+    """
+
+def version() -> str:
+    """
+    Version of the library, as major.minor.patch.
+    """

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# lint.sh VENV: every check of the sources that needs no run of them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=$(realpath "$1")
+export PATH="$venv/bin:$PATH"
+status=0
+step() { echo "== $1"; shift; "$@" || status=1; }
+
+step "clang-format" bash -c 'git ls-files -- "*.hpp" "*.cpp" "*.cu" "*.h" | xargs clang-format --dry-run --Werror'
+step "ruff check" ruff check .
+step "ruff format" ruff format --check .
+step "pyright" pyright --pythonpath "$venv/bin/python"
+step "layers" python tools/check_includes.py
+step "stubs" python tools/gen_stubs.py --check
+exit $status
