@@ -51,11 +51,17 @@ enum class DType : uint8_t { u8, f16, f32, i32, i64, other };
 TRTPOSE_API size_t size_of(DType dtype);
 TRTPOSE_API const char* to_string(DType dtype);
 
-/// Order of the three interleaved bytes of a pixel.
-enum class PixelFormat : uint8_t { bgr, rgb };
+/// Order of the three interleaved bytes of a pixel; or decoded video: a plane of luma bytes and, at half the width and
+/// height, a plane of interleaved U and V bytes.
+enum class PixelFormat : uint8_t { bgr, rgb, nv12 };
+
+/// How the Y, U and V bytes of video stand for colours: ITU-R BT.601 or BT.709, limited range (luma 16 to 235) or full.
+enum class YuvColor : uint8_t { bt601_limited, bt601_full, bt709_limited, bt709_full };
 
 /// A caller's picture: height × width × 3 bytes, rows `stride` bytes apart (0: tightly packed, 3·width).
-/// The memory must stay valid and unchanged until the call it is given to returns.
+/// NV12: `data` is the luma plane (0: rows of `width` bytes) and `chroma` the other, (height + 1)/2 rows of (width +
+/// 1)/2 pairs `chroma_stride` bytes apart; null: right behind the luma rows, at the same stride. The memory must stay
+/// valid and unchanged until the call it is given to returns.
 struct ImageView {
     const uint8_t* data = nullptr;
     int width = 0;
@@ -63,6 +69,9 @@ struct ImageView {
     ptrdiff_t stride = 0;
     PixelFormat format = PixelFormat::bgr;
     Device device = {};
+    const uint8_t* chroma = nullptr;  ///< NV12 alone, as the two below
+    ptrdiff_t chroma_stride = 0;
+    YuvColor yuv = YuvColor::bt601_limited;
 };
 
 /// A dense row-major tensor in somebody else's memory.

@@ -36,7 +36,7 @@ struct PoseArrays {
 
 /// How the numbers of one level are reached: value(n, a, f, cell) = data[n·image + a·anchor + f·field + cell·cell].
 struct HeadLevel {
-    const float* data = nullptr;
+    const void* data = nullptr;                                              ///< of HeadView::dtype
     int64_t image_step = 0, anchor_step = 0, field_step = 0, cell_step = 0;  ///< in elements
     int anchors = 1;
     int height = 1, width = 0;  ///< cells
@@ -50,6 +50,7 @@ struct HeadLevel {
 struct HeadView {
     static constexpr int kMaxLevels = 8;
     Layout layout = Layout::heads;
+    DType dtype = DType::f32;  ///< of all levels: f32, or on CUDA also f16
     int batch = 0;
     int levels = 0;
     int classes = 0;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "core/thread_pool.hpp"
@@ -12,15 +11,6 @@ namespace {
 
 constexpr int kChunk = 4096;  // cells a task looks at
 constexpr int kBlock = 64;    // cells tested together
-
-/// The raw number below which no objectness can pass, with room for the rounding of sigmoid.
-float gate_of(const ops::HeadView& heads, float conf) {
-    if (!is_raw(heads)) return conf;
-    if (conf <= 0) return -std::numeric_limits<float>::infinity();
-    if (conf >= 1) return std::numeric_limits<float>::infinity();
-    const double c = conf;
-    return static_cast<float>(std::log(c / (1 - c)) - (1e-4 + 1e-6 / (c * (1 - c))));
-}
 
 /// gate[i] for `count` cells from `cell` on: the objectness or, without one, the best class score.
 void read_gate(const ops::HeadView& heads, const ops::HeadLevel& level, const float* first, int count, float* gate) {
@@ -44,7 +34,7 @@ bool any_above(const float* values, int count, float threshold) {
 
 void emit(const ops::HeadView& heads, const ops::HeadLevel& level, int image, int anchor, int cell, float conf,
           const ops::Candidates& out) {
-    const AnchorReader a = read_anchor(level, image, anchor, cell);
+    const AnchorReader<float> a = read_anchor(level, image, anchor, cell);
     if (is_raw(heads) && !(math::sigmoid(a(kObjectness)) > conf)) return;
     const Scored scored = read_score(heads, a);
     if (!(scored.score > conf) || !math::is_finite(scored.score) || scored.class_id < 0) return;
@@ -86,7 +76,8 @@ void decode_cpu(const ops::HeadView& heads, float conf, const ops::Candidates& o
         const int anchor = rest / chunks_of(level);
         const int begin = rest % chunks_of(level) * kChunk;
         const int end = std::min(begin + kChunk, level.height * level.width);
-        const float* base = level.data + image * level.image_step + anchor * level.anchor_step;
+        const float* base =
+            static_cast<const float*>(level.data) + image * level.image_step + anchor * level.anchor_step;
         float gate[kBlock];
         for (int cell = begin; cell < end; cell += kBlock) {
             const int count = std::min(kBlock, end - cell);
@@ -105,7 +96,7 @@ void keypoints_cpu(const ops::HeadView& heads, const ops::Candidates& candidates
         const size_t first = static_cast<size_t>(image) * static_cast<size_t>(candidates.capacity);
         parallel_for(threads, std::min(candidates.counts[image], candidates.capacity), [&](int i) {
             const size_t at = first + static_cast<size_t>(i);
-            const AnchorReader a = read_anchor(heads, image, candidates.anchors[at]);
+            const AnchorReader<float> a = read_anchor(heads, image, candidates.anchors[at]);
             float* out = keypoints + at * static_cast<size_t>(heads.keypoints) * 3;
             for (int k = 0; k < heads.keypoints; ++k) read_keypoint(heads, a, k, out + 3 * k);
         });
@@ -131,7 +122,7 @@ void poses_cpu(const ops::HeadView& heads, const ops::Candidates& candidates, co
             out.boxes[4 * to + 3] = std::clamp((box[3] - top) * sy, 0.0f, bottom);
             out.scores[to] = candidates.scores[from];
             out.class_ids[to] = candidates.classes[from];
-            const AnchorReader a = read_anchor(heads, image, candidates.anchors[from]);
+            const AnchorReader<float> a = read_anchor(heads, image, candidates.anchors[from]);
             float* points = out.keypoints + to * static_cast<size_t>(heads.keypoints) * 3;
             for (int k = 0; k < heads.keypoints; ++k) {
                 float* point = points + 3 * k;

@@ -2,6 +2,9 @@
 // Reads single values out of a HeadView; shared by the CPU and the CUDA kernels.
 #pragma once
 
+#include <cmath>
+#include <limits>
+
 #include "trtpose/math/box.hpp"
 #include "trtpose/math/head.hpp"
 #include "trtpose/views.hpp"
@@ -11,18 +14,24 @@ namespace trtpose::kernels {
 // Places of the fields every layout begins with.
 enum Field { kX = 0, kY = 1, kWidth = 2, kHeight = 3, kObjectness = 4 };
 
-/// One anchor of one image: where its fields begin and which cell it belongs to.
+TRTPOSE_HD float to_float(float x) { return x; }
+
+/// One anchor of one image: where its fields begin and which cell it belongs to. T is the type of the network's
+/// outputs.
+template <typename T>
 struct AnchorReader {
-    const float* data;
+    const T* data;
     int64_t field_step;
     float column, row;  ///< of the cell
     float stride, anchor_width, anchor_height;
 
-    TRTPOSE_HD float operator()(int field) const { return data[field * field_step]; }
+    TRTPOSE_HD float operator()(int field) const { return to_float(data[field * field_step]); }
 };
 
-TRTPOSE_HD AnchorReader read_anchor(const ops::HeadLevel& level, int image, int anchor, int cell) {
-    return {level.data + image * level.image_step + anchor * level.anchor_step + cell * level.cell_step,
+template <typename T = float>
+TRTPOSE_HD AnchorReader<T> read_anchor(const ops::HeadLevel& level, int image, int anchor, int cell) {
+    return {static_cast<const T*>(level.data) + image * level.image_step + anchor * level.anchor_step +
+                cell * level.cell_step,
             level.field_step,
             static_cast<float>(cell % level.width),
             static_cast<float>(cell / level.width),
@@ -32,13 +41,14 @@ TRTPOSE_HD AnchorReader read_anchor(const ops::HeadLevel& level, int image, int 
 }
 
 /// The anchor with this running number.
-TRTPOSE_HD AnchorReader read_anchor(const ops::HeadView& heads, int image, int number) {
+template <typename T = float>
+TRTPOSE_HD AnchorReader<T> read_anchor(const ops::HeadView& heads, int image, int number) {
     int l = 0;
     while (l + 1 < heads.levels && number >= heads.level[l + 1].first_anchor) ++l;
     const ops::HeadLevel& level = heads.level[l];
     const int cells = level.height * level.width;
     const int local = number - level.first_anchor;
-    return read_anchor(level, image, local / cells, local % cells);
+    return read_anchor<T>(level, image, local / cells, local % cells);
 }
 
 TRTPOSE_HD bool is_raw(const ops::HeadView& heads) {
@@ -47,8 +57,18 @@ TRTPOSE_HD bool is_raw(const ops::HeadView& heads) {
 
 TRTPOSE_HD bool has_objectness(const ops::HeadView& heads) { return is_raw(heads) || heads.layout == Layout::decoded; }
 
+/// The raw number below which no objectness can pass (no score, without one), with room for the rounding of sigmoid.
+inline float gate_of(const ops::HeadView& heads, float conf) {
+    if (!is_raw(heads)) return conf;
+    if (conf <= 0) return -std::numeric_limits<float>::infinity();
+    if (conf >= 1) return std::numeric_limits<float>::infinity();
+    const double c = conf;
+    return static_cast<float>(std::log(c / (1 - c)) - (1e-4 + 1e-6 / (c * (1 - c))));
+}
+
 /// Corners in input pixels.
-TRTPOSE_HD math::Box read_box(const ops::HeadView& heads, const AnchorReader& a) {
+template <typename T>
+TRTPOSE_HD math::Box read_box(const ops::HeadView& heads, const AnchorReader<T>& a) {
     if (heads.layout == Layout::final) return {a(0), a(1), a(2), a(3)};
     float cx = a(kX), cy = a(kY), w = a(kWidth), h = a(kHeight);
     if (is_raw(heads)) {
@@ -66,7 +86,8 @@ struct Scored {
     int class_id;
 };
 
-TRTPOSE_HD Scored read_score(const ops::HeadView& heads, const AnchorReader& a) {
+template <typename T>
+TRTPOSE_HD Scored read_score(const ops::HeadView& heads, const AnchorReader<T>& a) {
     if (heads.layout == Layout::final) {
         const float id = a(heads.class_field + 1);
         return {a(heads.class_field), id >= 0 && id < static_cast<float>(heads.classes) ? static_cast<int>(id) : -1};
@@ -85,7 +106,8 @@ TRTPOSE_HD Scored read_score(const ops::HeadView& heads, const AnchorReader& a) 
 }
 
 /// Keypoint k in input pixels to out[0..2]; all zero ("not there") if a number is not finite.
-TRTPOSE_HD void read_keypoint(const ops::HeadView& heads, const AnchorReader& a, int k, float* out) {
+template <typename T>
+TRTPOSE_HD void read_keypoint(const ops::HeadView& heads, const AnchorReader<T>& a, int k, float* out) {
     const int field = heads.keypoint_field + k * heads.keypoint_dims;
     float x = a(field), y = a(field + 1), confidence = heads.keypoint_dims == 3 ? a(field + 2) : 1.0f;
     if (is_raw(heads)) {

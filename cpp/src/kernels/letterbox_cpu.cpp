@@ -57,6 +57,22 @@ void row_sums_narrow(const uint8_t* row, int width, int16_t* out) {
     }
 }
 
+/// The same for a row of NV12, each pixel made red, green and blue first.
+void row_sums_nv12(const LetterboxJob& job, int y, const Scratch& s, int16_t* out) {
+    const uint8_t* luma = job.src + y * job.src_stride;
+    const uint8_t* chroma = job.chroma + y / 2 * job.chroma_stride;
+    const int width = job.place.width, last = job.place.src_width - 1;
+    for (int x = 0; x < width; ++x) {
+        const int first = s.offset[x] / 3, second = first < last ? first + 1 : last;
+        int p[3], q[3];
+        math::yuv_to_rgb(job.yuv, luma[first], chroma[first / 2 * 2], chroma[first / 2 * 2 + 1], p);
+        math::yuv_to_rgb(job.yuv, luma[second], chroma[second / 2 * 2], chroma[second / 2 * 2 + 1], q);
+        for (int c = 0; c < 3; ++c)
+            out[c * width + x] =
+                static_cast<int16_t>(math::resize_row(p[c], q[c], s.weight[2 * x], s.weight[2 * x + 1]));
+    }
+}
+
 /// Vertical step and normalisation of one channel of one row.
 __attribute__((always_inline)) inline void blend(const int16_t* h0, const int16_t* h1, int b0, int b1, int width,
                                                  float mean, float std, float* __restrict out) {
@@ -139,7 +155,9 @@ void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
         }
         const int i = held[0] == other ? 1 : 0;
         const uint8_t* row = job.src + static_cast<ptrdiff_t>(y) * job.src_stride;
-        if (place.src_width == 1) {
+        if (job.chroma) {
+            row_sums_nv12(job, y, s, sums[i]);
+        } else if (place.src_width == 1) {
             row_sums_narrow(row, place.width, sums[i]);
         } else {
             int done = 0;

@@ -5,6 +5,14 @@
 #include "ops/dispatch.hpp"
 
 namespace trtpose::ops {
+namespace {
+
+void check_cpu_dtype(const HeadView& heads) {
+    require(heads.dtype == DType::f32, ErrorCode::input, "decode: on the CPU outputs are float32, not ",
+            to_string(heads.dtype));
+}
+
+}  // namespace
 
 Decode::Decode(const ModelSpec& spec) : spec_(spec) {
     require(spec.strides.size() <= HeadView::kMaxLevels, ErrorCode::model, "model spec ", spec.name, ": ",
@@ -14,7 +22,16 @@ Decode::Decode(const ModelSpec& spec) : spec_(spec) {
 }
 
 HeadView Decode::view(Span<const std::vector<int64_t>> shapes, Span<const float* const> data, Size input) const {
+    const std::vector<const void*> pointers(data.begin(), data.end());
+    return view(shapes, pointers, DType::f32, input);
+}
+
+HeadView Decode::view(Span<const std::vector<int64_t>> shapes, Span<const void* const> data, DType dtype,
+                      Size input) const {
+    require(dtype == DType::f32 || dtype == DType::f16, ErrorCode::model, "model ", spec_.name, ": outputs of type ",
+            to_string(dtype), " cannot be read, float32 and float16 can");
     HeadView view;
+    view.dtype = dtype;
     view.layout = spec_.layout;
     view.classes = spec_.classes();
     view.keypoints = spec_.keypoints;
@@ -90,17 +107,35 @@ size_t Decode::workspace_bytes(const HeadView&, Device) const { return 0; }
 void Decode::operator()(const HeadView& heads, float conf, const Candidates& out, Workspace workspace,
                         const Context& context) const {
     check_workspace(workspace, workspace_bytes(heads, context.device), "decode");
-    dispatch(context, "decode", [&] { kernels::decode_cpu(heads, conf, out, context.threads); });
+    dispatch(
+        context, "decode",
+        [&] {
+            check_cpu_dtype(heads);
+            kernels::decode_cpu(heads, conf, out, context.threads);
+        },
+        [&](auto* stream) { kernels::decode_cuda(heads, conf, out, stream); });
 }
 
 void Decode::keypoints(const HeadView& heads, const Candidates& candidates, float* keypoints,
                        const Context& context) const {
-    dispatch(context, "decode", [&] { kernels::keypoints_cpu(heads, candidates, keypoints, context.threads); });
+    dispatch(
+        context, "decode",
+        [&] {
+            check_cpu_dtype(heads);
+            kernels::keypoints_cpu(heads, candidates, keypoints, context.threads);
+        },
+        [&](auto* stream) { kernels::keypoints_cuda(heads, candidates, keypoints, stream); });
 }
 
 void Decode::poses(const HeadView& heads, const Candidates& candidates, const Detections& kept,
                    const math::Letterbox* placements, const PoseArrays& out, const Context& context) const {
-    dispatch(context, "decode", [&] { kernels::poses_cpu(heads, candidates, kept, placements, out, context.threads); });
+    dispatch(
+        context, "decode",
+        [&] {
+            check_cpu_dtype(heads);
+            kernels::poses_cpu(heads, candidates, kept, placements, out, context.threads);
+        },
+        [&](auto* stream) { kernels::poses_cuda(heads, candidates, kept, placements, out, stream); });
 }
 
 }  // namespace trtpose::ops

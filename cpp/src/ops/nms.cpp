@@ -14,7 +14,8 @@ Nms::Nms(const NmsParams& params, std::vector<float> sigmas) : params_(params), 
             " and max_nms ", params.max_nms, " must be positive");
 }
 
-size_t Nms::workspace_bytes(int batch, int capacity, Device) const {
+size_t Nms::workspace_bytes(int batch, int capacity, Device device) const {
+    if (device.type == DeviceType::cuda) return 0;
     return kernels::nms_cpu_scratch(batch, capacity, params_.max_det);
 }
 
@@ -25,10 +26,16 @@ void Nms::operator()(const Candidates& candidates, int batch, const float* keypo
             params_.max_det, " are asked for");
     require(keypoints || params_.similarity == Similarity::iou, ErrorCode::input,
             "NMS by OKS needs the candidates' keypoints");
-    dispatch(context, "NMS", [&] {
-        kernels::nms_cpu(params_, candidates, batch, keypoints, sigmas_.data(), static_cast<int>(sigmas_.size()), kept,
-                         workspace.data, context.threads);
-    });
+    const int sigmas = static_cast<int>(sigmas_.size());
+    dispatch(
+        context, "NMS",
+        [&] {
+            kernels::nms_cpu(params_, candidates, batch, keypoints, sigmas_.data(), sigmas, kept, workspace.data,
+                             context.threads);
+        },
+        [&](auto* stream) {
+            kernels::nms_cuda(params_, candidates, batch, keypoints, sigmas_.data(), sigmas, kept, stream);
+        });
 }
 
 }  // namespace trtpose::ops

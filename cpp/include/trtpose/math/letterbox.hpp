@@ -45,11 +45,14 @@ struct Tap {
     int c0, c1;
 };
 
+/// Samples of the source per sample of the result, rounded the way OpenCV rounds it.
+TRTPOSE_HD double resize_scale(int dst, int src) { return 1.0 / (static_cast<double>(dst) / src); }
+
 /// Weights of cv2.resize(INTER_LINEAR) for 8-bit data: the coordinate in double, the fraction in float, weights rounded
 /// half to even to 11 bits. `clamp` moves samples outside onto the edge before the weights are made, as OpenCV does for
 /// columns; for rows it keeps the weights and clamps the row numbers instead.
-TRTPOSE_HD Tap resize_tap(int d, int dst, int src, bool clamp) {
-    const double scale = 1.0 / (static_cast<double>(dst) / src);
+/// `scale` comes from resize_scale.
+TRTPOSE_HD Tap resize_tap(int d, double scale, int src, bool clamp) {
     float f = static_cast<float>((d + 0.5) * scale - 0.5);
     int s = static_cast<int>(floorf(f));
     f -= static_cast<float>(s);
@@ -62,6 +65,10 @@ TRTPOSE_HD Tap resize_tap(int d, int dst, int src, bool clamp) {
         f = 0.0f;
     }
     return {s, static_cast<int>(rintf((1.0f - f) * 2048.0f)), static_cast<int>(rintf(f * 2048.0f))};
+}
+
+TRTPOSE_HD Tap resize_tap(int d, int dst, int src, bool clamp) {
+    return resize_tap(d, resize_scale(dst, src), src, clamp);
 }
 
 /// One row's horizontal sum of two bytes, scaled to fit 16 bits for the vertical step.

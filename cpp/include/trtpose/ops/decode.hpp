@@ -17,6 +17,8 @@ public:
     /// Describe the outputs of one run. `shapes[i]` and `data[i]` belong to the spec's i-th output; shapes are checked
     /// against the spec and the input size. Throws Error(model).
     HeadView view(Span<const std::vector<int64_t>> shapes, Span<const float* const> data, Size input) const;
+    /// The same for outputs of type `dtype`, f32 or f16; only CUDA reads f16.
+    HeadView view(Span<const std::vector<int64_t>> shapes, Span<const void* const> data, DType dtype, Size input) const;
 
     size_t workspace_bytes(const HeadView& heads, Device device) const;
 

@@ -20,8 +20,8 @@ public:
 
     Size size() const { return size_; }
 
-    /// Throws Error(input) for a frame that is empty, larger than kMaxFrameSide, whose stride is below 3·width, or that
-    /// lies on another device than `device`; `what` names the frame in the message.
+    /// Throws Error(input) for a frame that is empty, larger than kMaxFrameSide, whose rows are closer than they are
+    /// long, or that lies on another device than `device`; `what` names the frame in the message.
     static void check(const ImageView& frame, Device device, const std::string& what);
 
     /// Bytes of scratch for `frames` frames of at most `max_frame`.
@@ -31,6 +31,17 @@ public:
     /// placements[k]. `output` holds frames.size() inputs. Does not allocate, does not synchronise.
     void operator()(Span<const ImageView> frames, float* output, math::Letterbox* placements, Workspace workspace,
                     const Context& context) const;
+
+    /// The same with outputs of type `dtype`: f32, or on CUDA also f16, the float32 number rounded to the nearest.
+    void operator()(Span<const ImageView> frames, void* output, DType dtype, math::Letterbox* placements,
+                    Workspace workspace, const Context& context) const;
+
+    /// For CUDA graphs, whose arguments are frozen: what is to be done with `frames`, written to `host` in the form
+    /// that run() expects on the device (workspace_bytes(frames.size(), device) bytes).
+    void describe(Span<const ImageView> frames, void* host) const;
+    /// Do what `count` descriptions say; they, output and placements lie on the device.
+    void run(const void* descriptions, int count, void* output, DType dtype, math::Letterbox* placements,
+             const Context& context) const;
 
 private:
     Size size_;
