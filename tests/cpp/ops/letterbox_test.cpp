@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+// That the bytes are OpenCV's is tested against OpenCV itself in tests/python/test_letterbox.py; here every device and
+// both paths of the CPU meet the same bytes, and stay inside the memory they are given.
+#include "kernels/letterbox.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "support/goldens.hpp"
+#include "support/reference.hpp"
+#include "support/test_device.hpp"
+#include "trtpose/error.hpp"
+#include "trtpose/ops/letterbox.hpp"
+
+namespace trtpose::test {
+namespace {
+
+/// Bytes in the order of the frame to what the network is given.
+std::vector<float> normalised(const std::vector<uint8_t>& bytes, Size size, const ModelSpec& spec, PixelFormat format) {
+    const auto plane = static_cast<size_t>(size.height) * static_cast<size_t>(size.width);
+    std::vector<float> out(3 * plane);
+    for (size_t c = 0; c < 3; ++c) {
+        const size_t from = format == spec.color ? c : 2 - c;
+        for (size_t i = 0; i < plane; ++i)
+            out[c * plane + i] = (static_cast<float>(bytes[3 * i + from]) - spec.mean[c]) / spec.std[c];
+    }
+    return out;
+}
+
+class LetterboxTest : public OnDevice {
+protected:
+    struct Result {
+        std::vector<std::vector<float>> inputs;
+        std::vector<math::Letterbox> placements;
+    };
+
+    Result run(const std::vector<ReferenceFrame>& frames, Size size, const ModelSpec& spec = {}) {
+        std::vector<DeviceArray<uint8_t>> bytes;
+        std::vector<ImageView> views;
+        for (const auto& frame : frames) {
+            bytes.push_back(array(frame.bytes));
+            views.push_back({bytes.back().data() + frame.first(), frame.width, frame.height, frame.stride, frame.format,
+                             context().device});
+            ops::Letterbox::check(views.back(), context().device, "frame");
+        }
+        const ops::Letterbox op(spec, size);
+        const size_t one = 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width);
+        const auto output = array<float>(one * frames.size());
+        const auto placements = array<math::Letterbox>(frames.size());
+        op(views, output.data(), placements.data(), workspace(op.workspace_bytes(frames.size(), context().device)),
+           context());
+        Result result;
+        const auto all = output.get();
+        for (size_t i = 0; i < frames.size(); ++i)
+            result.inputs.emplace_back(all.begin() + static_cast<ptrdiff_t>(i * one),
+                                       all.begin() + static_cast<ptrdiff_t>((i + 1) * one));
+        result.placements = placements.get();
+        return result;
+    }
+
+    void expect_reference(const ReferenceFrame& frame, Size size, const ModelSpec& spec = {}) {
+        const auto expected = normalised(letterbox_reference(frame, size, spec.pad), size, spec, frame.format);
+        const auto got = run({frame}, size, spec).inputs.front();
+        ASSERT_EQ(got, expected) << frame.width << "×" << frame.height << " in " << size.width << "×" << size.height
+                                 << " stride " << frame.stride << " seed " << seed();
+    }
+};
+TRTPOSE_ON_EVERY_DEVICE(LetterboxTest);
+
+TEST_P(LetterboxTest, EqualsOpenCv) {
+    TRTPOSE_GOLDENS_OR_SKIP(goldens, "letterbox");
+    const size_t cases = goldens.size() / 2;
+    ASSERT_GE(cases, 10u);
+    for (size_t i = 0; i < cases; ++i) {
+        SCOPED_TRACE(i);
+        const auto& source = goldens.at(std::to_string(i) + "/frame");
+        const auto& expected = goldens.at(std::to_string(i) + "/input");
+        ReferenceFrame frame;
+        frame.bytes = source.bytes;
+        frame.height = static_cast<int>(source.shape[0]);
+        frame.width = static_cast<int>(source.shape[1]);
+        frame.stride = 3 * frame.width;
+        const Size size{static_cast<int>(expected.shape[0]), static_cast<int>(expected.shape[1])};
+        EXPECT_EQ(run({frame}, size).inputs.front(), normalised(expected.bytes, size, {}, PixelFormat::bgr));
+    }
+}
+
+TEST_P(LetterboxTest, RandomFramesOfAllKinds) {
+    std::mt19937 random(seed());
+    const auto side = [&](int limit) { return 1 + static_cast<int>(random() % static_cast<unsigned>(limit)); };
+    for (int i = 0; i < 400; ++i) {
+        const int limit = i % 5 == 0 ? 300 : 60;
+        auto frame = random_frame(random, side(i % 7 == 0 ? 4 : limit), side(i % 11 == 0 ? 4 : limit),
+                                  i % 2 ? side(40) : 0, i % 3 == 0);
+        frame.format = i % 4 == 0 ? PixelFormat::rgb : PixelFormat::bgr;
+        ModelSpec spec;
+        if (i % 6 == 0) spec.color = PixelFormat::bgr;
+        if (i % 5 == 0) spec.pad = side(256) - 1;
+        expect_reference(frame, {side(120), side(120)}, spec);
+        if (HasFatalFailure()) return;
+    }
+}
+
+TEST_P(LetterboxTest, ExtremeShapes) {
+    std::mt19937 random(seed());
+    for (const auto& [width, height] : std::vector<std::pair<int, int>>{
+             {1, 1}, {1, 2}, {2, 1}, {1, 4000}, {4000, 1}, {2, 3000}, {3000, 2}, {5000, 7}, {7, 5000}}) {
+        for (const Size size : {Size{32, 32}, Size{1, 1}, Size{64, 1}, Size{1, 64}, Size{33, 95}}) {
+            expect_reference(random_frame(random, width, height, 5), size);
+            if (HasFatalFailure()) return;
+        }
+    }
+}
+
+TEST_P(LetterboxTest, NormalisesByTheSpec) {
+    std::mt19937 random(seed());
+    ModelSpec spec;
+    const float mean[] = {123.675f, 116.28f, 103.53f}, std[] = {58.395f, 57.12f, 57.375f};
+    std::copy_n(mean, 3, spec.mean);
+    std::copy_n(std, 3, spec.std);
+    spec.pad = 0;
+    for (const PixelFormat color : {PixelFormat::rgb, PixelFormat::bgr}) {
+        for (const PixelFormat format : {PixelFormat::rgb, PixelFormat::bgr}) {
+            spec.color = color;
+            auto frame = random_frame(random, 37, 53);
+            frame.format = format;
+            expect_reference(frame, {64, 96}, spec);
+        }
+    }
+}
+
+TEST_P(LetterboxTest, PlacementsTellWhereTheFrameLies) {
+    std::mt19937 random(seed());
+    const auto result = run({random_frame(random, 1920, 1080), random_frame(random, 33, 100)}, {640, 640});
+    const auto& wide = result.placements[0];
+    EXPECT_EQ(wide.width, 640);
+    EXPECT_EQ(wide.height, 360);
+    EXPECT_EQ(wide.left, 0);
+    EXPECT_EQ(wide.top, 140);
+    EXPECT_EQ(wide.src_width, 1920);
+    EXPECT_EQ(wide.src_height, 1080);
+    EXPECT_EQ(wide.dst_width, 640);
+    EXPECT_EQ(wide.dst_height, 640);
+    const auto& tall = result.placements[1];
+    EXPECT_EQ(tall.width, 211);  // 33 · 6.4 = 211.2
+    EXPECT_EQ(tall.height, 640);
+    EXPECT_EQ(tall.left, 214);  // 429 to share: the odd pixel goes to the right
+}
+
+TEST_P(LetterboxTest, ManyFramesInOneCallEqualEachAlone) {
+    std::mt19937 random(seed());
+    std::vector<ReferenceFrame> frames;
+    for (int i = 0; i < 130; ++i)  // more than are described to a kernel at a time
+        frames.push_back(random_frame(random, 1 + static_cast<int>(random() % 40), 1 + static_cast<int>(random() % 40),
+                                      static_cast<int>(random() % 9), i % 3 == 0));
+    const Size size{32, 48};
+    const auto together = run(frames, size);
+    for (size_t i = 0; i < frames.size(); ++i) {
+        ASSERT_EQ(together.inputs[i], normalised(letterbox_reference(frames[i], size, 114), size, {}, PixelFormat::bgr))
+            << "frame " << i << " seed " << seed();
+        ASSERT_EQ(together.placements[i].src_width, frames[i].width);
+    }
+}
+
+TEST_P(LetterboxTest, NoFramesAreNoWork) { EXPECT_TRUE(run({}, {32, 32}).inputs.empty()); }
+
+#if defined(__x86_64__)
+TEST(LetterboxPaths, SimdEqualsScalar) {
+    std::mt19937 random(seed());
+    ModelSpec spec;
+    for (int i = 0; i < 1500; ++i) {
+        const int width = 1 + static_cast<int>(random() % 90), height = 1 + static_cast<int>(random() % 40);
+        const Size size{1 + static_cast<int>(random() % 50), 1 + static_cast<int>(random() % 120)};
+        const auto frame = random_frame(random, width, height, i % 3 ? 0 : 7, i % 2 == 0);
+        // A block of exactly the frame's bytes: a vector may hold more than it says.
+        const std::unique_ptr<uint8_t[]> exact(new uint8_t[frame.bytes.size()]);
+        std::copy(frame.bytes.begin(), frame.bytes.end(), exact.get());
+        kernels::LetterboxJob job{};
+        job.src = exact.get() + frame.first();
+        job.src_stride = frame.stride;
+        job.place = math::letterbox(width, height, size.width, size.height);
+        job.swap = i % 2 == 1;
+        job.pad = 114;
+        std::copy_n(spec.mean, 3, job.mean);
+        std::copy_n(spec.std, 3, job.std);
+        const size_t count = 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width);
+        std::vector<float> outputs[2];
+        for (const bool simd : {false, true}) {
+            auto& out = outputs[simd ? 1 : 0];
+            out.assign(count, -1.0f);
+            const size_t bytes = kernels::letterbox_cpu_scratch(size.width);
+            const std::unique_ptr<void, void (*)(void*)> scratch(std::aligned_alloc(kAlignment, align_up(bytes)),
+                                                                 std::free);
+            job.dst = out.data();
+            kernels::letterbox_cpu(&job, 1, scratch.get(), nullptr, simd);
+        }
+        ASSERT_EQ(outputs[0], outputs[1])
+            << width << "×" << height << " in " << size.width << "×" << size.height << " seed " << seed();
+    }
+}
+#endif
+
+TEST(LetterboxArguments, AreChecked) {
+    const std::vector<uint8_t> pixels(48);
+    const ImageView good{pixels.data(), 4, 4, 12, PixelFormat::bgr, {}};
+    const auto refuses = [](const ImageView& frame) {
+        try {
+            ops::Letterbox::check(frame, {}, "frame 3");
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::input);
+            EXPECT_EQ(std::string(error.what()).rfind("frame 3: ", 0), 0u) << error.what();
+            return true;
+        }
+        return false;
+    };
+    EXPECT_FALSE(refuses(good));
+    const auto with = [&](auto&& change) {
+        ImageView frame = good;
+        change(frame);
+        return frame;
+    };
+    EXPECT_FALSE(refuses(with([](auto& f) { f.stride = 0; })));
+    EXPECT_FALSE(refuses(with([](auto& f) { f.stride = -12; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.data = nullptr; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.width = 0; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.height = 0; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.width = -4; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.stride = 11; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.stride = -11; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.width = ops::kMaxFrameSide + 1, f.stride = 0; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.height = ops::kMaxFrameSide + 1; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.width = 2147483647, f.stride = 0; })));
+    EXPECT_TRUE(refuses(with([](auto& f) { f.device = {DeviceType::cuda, 0}; })));
+
+    for (const Size bad : {Size{0, 32}, Size{32, 0}, Size{-1, 32}})
+        EXPECT_THROW(ops::Letterbox(ModelSpec{}, bad), Error);
+    const ops::Letterbox op(ModelSpec{}, {8, 8});
+    std::vector<float> out(192);
+    math::Letterbox placement;
+    EXPECT_THROW(op(Span<const ImageView>(&good, 1), out.data(), &placement, {nullptr, 0}, {}), Error);
+}
+
+TEST(LetterboxGeometry, FitsAndInverts) {
+    std::mt19937 random(seed());
+    for (int i = 0; i < 20000; ++i) {
+        const auto side = [&] { return 1 + static_cast<int>(random() % (i % 2 ? 5000u : 50u)); };
+        const int width = side(), height = side(), in_width = side(), in_height = side();
+        const math::Letterbox box = math::letterbox(width, height, in_width, in_height);
+        ASSERT_GE(box.width, 1);
+        ASSERT_GE(box.height, 1);
+        ASSERT_TRUE(box.width == in_width || box.height == in_height);
+        const int right = in_width - box.width - box.left, below = in_height - box.height - box.top;
+        ASSERT_TRUE(right == box.left || right == box.left + 1) << right << " " << box.left;
+        ASSERT_TRUE(below == box.top || below == box.top + 1);
+        // The scaled frame's far corner is the frame's far corner.
+        ASSERT_NEAR(static_cast<float>(box.width) * box.scale_x(), width, 1e-6 * width);
+        ASSERT_NEAR(static_cast<float>(box.height) * box.scale_y(), height, 1e-6 * height);
+    }
+}
+
+}  // namespace
+}  // namespace trtpose::test
