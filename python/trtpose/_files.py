@@ -12,7 +12,16 @@ from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["atomic_path", "cannot_write", "check_writable", "describe", "make_folder", "write_bytes", "write_text"]
+__all__ = [
+    "atomic_path",
+    "cannot_write",
+    "check_writable",
+    "describe",
+    "make_folder",
+    "remove_empty",
+    "write_bytes",
+    "write_text",
+]
 
 
 def describe(error: OSError) -> str:
@@ -123,25 +132,35 @@ def check_writable(path: str | Path) -> None:
         raise _no_place(target, error) from None
 
 
-def make_folder(path: str | Path) -> bool:
-    """Make a folder for results and see that it can be written.
+def make_folder(path: str | Path) -> list[Path]:
+    """Make a folder for results, with its parents, and see that it can be written.
 
     Returns:
-        Whether it was made here.
+        The folders that were made here, the deepest first.
 
     Raises:
-        InputError: a file has that name, or it cannot be made or written.
+        InputError: a file has that name, or it cannot be made or written. Nothing is left then.
     """
     folder = Path(path)
-    existed = folder.is_dir()
+    made: list[Path] = []
     try:
+        made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise InputError(f"{folder}: is a file; give the name of a folder for the results") from None
     except OSError as error:
+        remove_empty(made)
         raise InputError(f"{folder}: the folder cannot be made ({describe(error)}); choose another place") from None
     try:
         _temporary(folder / "trtpose").unlink()
     except OSError as error:
+        remove_empty(made)
         raise InputError(f"{folder}: the folder cannot be written ({describe(error)}); choose another place") from None
-    return not existed
+    return made
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove those of the folders, deepest first, that are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()

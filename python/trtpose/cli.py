@@ -112,7 +112,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     _add_spec(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
-        "--precision", choices=("f32", "fp16", "bf16", "auto"), default="f32", help="arithmetic (default: f32)"
+        "--precision", choices=("f32", "fp16", "bf16", "auto"), help="arithmetic (default: f32 on the CPU)"
     )
     parser.add_argument("--imgsz", type=_size, metavar="N|HxW", help="input size in pixels (default: the model's)")
     parser.add_argument("--batch", type=_count, metavar="N", help="frames per run (default: the model's, or 1)")
@@ -136,8 +136,8 @@ def _add_thresholds(parser: argparse.ArgumentParser, conf: str) -> None:
 def _open_engine(args: argparse.Namespace) -> Engine:
     import trtpose
 
-    options: dict[str, Any] = {"device": args.device, "precision": args.precision, "rect": args.rect}
-    for name in ("spec", "imgsz", "batch", "threads", "vram_budget", "conf", "iou", "max_det"):
+    options: dict[str, Any] = {"device": args.device, "rect": args.rect}
+    for name in ("precision", "spec", "imgsz", "batch", "threads", "vram_budget", "conf", "iou", "max_det"):
         value = getattr(args, name, None)
         if value is not None:
             options[name] = value
@@ -167,6 +167,10 @@ class _Progress:
     def step(self, count: int = 1) -> None:
         if self._bar is not None:
             self._bar.update(count)
+
+    def expect(self, total: int | None) -> None:
+        if self._bar is not None:
+            self._bar.total = total
 
     def at(self, done: int, total: int) -> None:
         if self._bar is not None:
@@ -482,12 +486,11 @@ class _Tally:
 
 
 def _run_infer(args: argparse.Namespace) -> int:
-    from ._files import make_folder
+    from ._files import make_folder, remove_empty
     from .sources import Sources
 
     sources = Sources(args.source, policy=args.stream, reconnect=args.reconnect)
-    made = False
-    folder: Path | None = None
+    made: list[Path] = []
     try:
         pictures: _Pictures | None = None
         if args.out is not None and not args.no_draw:
@@ -499,9 +502,7 @@ def _run_infer(args: argparse.Namespace) -> int:
         return _infer_all(args, engine, sources, pictures)
     finally:
         sources.close()
-        if made and folder is not None:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # which only an empty one lets happen
+        remove_empty(made)
 
 
 def _infer_all(args: argparse.Namespace, engine: Engine, sources: Sources, pictures: _Pictures | None) -> int:
@@ -574,6 +575,8 @@ def _infer_all(args: argparse.Namespace, engine: Engine, sources: Sources, pictu
                         progress.step()
                         continue
                     live = frame.live
+                    if len(sources) == 1:
+                        progress.expect(frame.total)
                     batch.append(frame)
                     done += 1
                     last = args.max_frames is not None and done >= args.max_frames

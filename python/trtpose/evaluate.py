@@ -32,6 +32,9 @@ Average precision is the area under a curve that ends where the threshold cuts i
 gives lower and incomparable figures.
 """
 
+_PER_PICTURE = 20
+"""The COCO keypoint evaluation counts the best 20 of a category in a picture; more are not kept."""
+
 _MAX_JSON = 2 << 30
 
 
@@ -101,7 +104,8 @@ def evaluate(
         for frame, poses in zip(batch, engine.infer(frames, conf=conf, iou=iou, max_det=max_det), strict=True):
             image_id = truth.images[frame.position][0]
             used.append(image_id)
-            results.extend(poses.to_coco(image_id, truth.categories))
+            for class_id in truth.categories:
+                results.extend(poses[poses.class_ids == class_id][:_PER_PICTURE].to_coco(image_id, truth.categories))
 
     # Pictures by name, not by Sources' rules: a name with * or one that looks like a camera number is still a picture.
     paths = [_find(folder, name) for _, name in truth.images]

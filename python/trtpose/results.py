@@ -260,7 +260,8 @@ class Poses:
             class_id=class_ids.copy(),
             data={"class_name": names.copy()},
         )
-        return sv.KeyPoints(**fields), detections
+        # Older versions refuse (0, K, 2), their own nobody is (0, 0, 2).
+        return sv.KeyPoints(**fields) if len(self) else sv.KeyPoints.empty(), detections
 
     def draw(self, frame: Frame, *, threshold: float = VISIBLE, boxes: bool = True, labels: bool = True) -> Frame:
         """A copy of ``frame`` with these people drawn on it.

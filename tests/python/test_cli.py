@@ -141,7 +141,7 @@ def test_option_values_and_their_other_names():
     assert (args.conf, args.iou, args.imgsz) == (0.1, 0.2, (544, 960))
     assert parse("--imgsz", "640").imgsz == 640
     assert parse("--imgsz", "320,640").imgsz == (320, 640)
-    assert (args.device, args.precision, args.spec, args.batch, args.debug) == ("auto", "f32", None, None, False)
+    assert (args.device, args.precision, args.spec, args.batch, args.debug) == ("auto", None, None, None, False)
     assert parse("--debug").debug
     assert cli._parser("infer").parse_args(["--debug", "infer", "m", "a"]).debug
 
@@ -339,6 +339,52 @@ def test_max_frames(run: Run, tmp_path: Path):
     check.release()
 
 
+class Camera:
+    """A camera that never ends."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def isOpened(self) -> bool:
+        return True
+
+    def get(self, prop: int) -> float:
+        return 25.0 if prop == cv2.CAP_PROP_FPS else -1.0
+
+    def read(self) -> tuple[bool, Any]:
+        return True, picture()
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_recording_of_a_camera_is_stopped_by_ctrl_c_and_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from trtpose import sources
+
+    seen: list[int] = []
+    real = cv2.VideoCapture
+
+    def answer(frame: np.ndarray) -> Poses:
+        seen.append(1)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return make_poses(2, frame.shape[:2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources.cv2, "VideoCapture", lambda *a: Camera() if a[:1] == (0,) else real(*a))
+        out, report = tmp_path / "out", tmp_path / "j.json"
+        status, text, err = run("infer", "m.onnx", "0", "--out", out, "--json", report, "--batch", "3", answer=answer)
+    assert status == 130
+    assert text == "camera 0: 8 poses in 4 frames\n"
+    assert not err
+    assert len(json.loads(report.read_text())["images"]) == 4
+    check = cv2.VideoCapture(str(out / "camera 0.mp4"))
+    assert check.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    check.release()
+
+
 def test_a_writer_that_loses_frames_is_noticed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     real = cv2.VideoWriter
 
@@ -458,6 +504,7 @@ def test_outputs_that_cannot_be_written(run: Run, photos: Path, tmp_path: Path, 
     cases = [
         (["--out", tmp_path / "file"], "is a file; give the name of a folder"),
         (["--out", tmp_path / "file" / "deeper"], "cannot be made"),
+        (["--out", tmp_path / "new" / "deeper", "--json", tmp_path / "folder"], "is a folder"),
         (["--out", "/proc/trtpose"], "/proc/trtpose: the folder cannot be made"),
         (["--json", tmp_path / "folder"], "is a folder; give the name of a file"),
         (["--json", tmp_path / "none" / "x.json"], f"the folder {tmp_path / 'none'} does not exist"),
@@ -825,6 +872,101 @@ def test_verbs_of_other_modules_are_found(run: Run, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: {"trtpose.build": Module}[name])
     assert run("build", "x") == (0, "built x\n", "")
     assert run("build", "bad") == (1, "", "error: bad: is bad\n")
+
+
+# --- With a network --------------------------------------------------------------------------------------------------
+
+
+def real_run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
+    pytest.importorskip("trtpose._core", reason="the native part is not built")
+    capsys.readouterr()
+    status = cli.main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+def test_people_in_photographs(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    model, images, report = shared / "models" / "yolo26n-pose-256.onnx", shared / "images", tmp_path / "out.json"
+    status, _, err = real_run(capsys, "infer", model, images, "--out", tmp_path / "out", "--json", report)
+    assert (status, err) == (0, "")
+    assert files(tmp_path / "out") == sorted(path.name for path in images.glob("*.jpg"))
+    data = json.loads(report.read_text())
+    assert (data["device"], data["backend"], data["precision"]) == ("cpu", "openvino", "f32")
+    found = {Path(entry["source"]).name: entry["poses"] for entry in data["images"]}
+    # Counted by eye; the last picture shows animals only.
+    assert {name: len(found[name]) for name in ("000000000785.jpg", "zidane.jpg", "image2.jpg", "image3.jpg")} == {
+        "000000000785.jpg": 1,
+        "zidane.jpg": 2,
+        "image2.jpg": 2,
+        "image3.jpg": 0,
+    }
+    assert all(len(poses) >= 2 for name, poses in found.items() if name not in ("000000000785.jpg", "image3.jpg"))
+    # The annotated skier: every keypoint within a tenth of her height.
+    (annotation,) = [
+        a for a in json.loads((images / "person_keypoints.json").read_text())["annotations"] if a["image_id"] == 785
+    ]
+    truth = np.array(annotation["keypoints"]).reshape(-1, 3)
+    points = np.array(found["000000000785.jpg"][0]["keypoints"])
+    distance = np.linalg.norm(points[:, :2] - truth[:, :2], axis=1)
+    assert distance[truth[:, 2] > 0].max() < 0.1 * annotation["bbox"][3]
+
+
+def test_faces_in_a_group(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    spec = Path(__file__).parents[1] / "data" / "yolov7-lite-t-face5.json"
+    arguments = [shared / "models" / "yolov7-lite-t-face5.onnx", shared / "images" / "group.jpg", "--spec", spec]
+    report = tmp_path / "out.json"
+    status, _, err = real_run(capsys, "infer", *arguments, "--imgsz", "640", "--json", report)
+    assert (status, err) == (0, "")
+    faces = json.loads(report.read_text())["images"][0]["poses"]
+    assert len(faces) > 20
+    for face in faces:
+        left, top, right, bottom = face["box"]
+        assert all(left < x < right and top < y < bottom for x, y, _ in face["keypoints"][2:3])  # the nose
+    status, _, err = real_run(capsys, "infer", *arguments[:2])
+    assert status == 1
+    assert len(error_lines(err)) == 1
+
+
+def test_eval_as_documented(shared: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("faster_coco_eval")
+    images = shared / "images"
+    arguments = ["--images", images, "--annotations", images / "person_keypoints.json"]
+    status, out, err = real_run(capsys, "eval", shared / "models" / "yolo26n-pose-256.onnx", *arguments)
+    assert (status, err) == (0, "")
+    figures = {line.split()[0]: float(line.split()[1]) for line in out.splitlines()}
+    assert figures["AP50"] >= 0.80
+    assert figures["AP"] >= 0.30
+
+
+def test_bench_and_info_of_a_model(shared: Path, capsys: pytest.CaptureFixture[str]):
+    model = shared / "models" / "yolo26n-pose-256.onnx"
+    status, out, err = real_run(capsys, "bench", model, "--runs", "2", "--warmup", "1", "--json", "-")
+    assert (status, err) == (0, "")
+    result = json.loads(out)
+    assert set(result["stages"]) == {"file", "letterbox", "network", "decode", "nms", "total"}
+    assert result["memory"]["planned"]["total"] > 0
+    status, out, _ = real_run(capsys, "info", model, "--json")
+    assert status == 0
+    assert json.loads(out)["spec"]["layout"] == "channels_first"
+    status, out, _ = real_run(capsys, "info")
+    assert status == 0
+    assert "openvino" in out
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model"])
+def test_models_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None):
+    model = tmp_path / "m.onnx"
+    if content is not None:
+        model.write_bytes(content)
+    (tmp_path / "photos").mkdir()
+    write_picture(tmp_path / "photos" / "a.png")
+    before = files(tmp_path)
+    for verb in (["infer", model, tmp_path / "photos", "--out", tmp_path / "out"], ["bench", model], ["info", model]):
+        status, out, err = real_run(capsys, *verb)
+        assert status == 1
+        assert not out
+        assert len(err.splitlines()) == len(error_lines(err)) == 1
+        assert str(model) in err
+    assert files(tmp_path) == before
 
 
 def test_the_handler_of_sigterm_is_put_back(run: Run, photos: Path):

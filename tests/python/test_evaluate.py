@@ -196,6 +196,17 @@ def test_people_without_keypoints_and_crowds_are_ignored(scene: Scene):
     assert scene.run()["AP"] == pytest.approx(1.0)
 
 
+def test_the_best_20_count(scene: Scene):
+    """As in COCO: a person found in the 20th place counts, one in the 21st does not."""
+    one = person(50, 50, 200)
+    for place, figure in ((20, 1 / 20), (21, 0.0)):
+        wrong = [(*person(300, 5 + i, 120), 0.9 - i / 100) for i in range(place - 1)]
+        scene.document["images"].clear()
+        scene.document["annotations"].clear()
+        scene.annotate(scene.add_picture(*wrong, (*one, 0.3), *[(*one, 0.2)] * 30), *one)
+        assert scene.run()["AP50"] == pytest.approx(figure)
+
+
 def test_thresholds_reach_the_engine(scene: Scene):
     scene.annotate(scene.add_picture(), *person(50, 50, 200))
     engine = scene.engine()

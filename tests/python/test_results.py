@@ -199,7 +199,9 @@ def test_supervision_gets_our_boxes_and_warns_of_nothing():
     np.testing.assert_array_equal(detections.xyxy, poses.boxes)
     np.testing.assert_array_equal(detections.confidence, poses.scores)
     np.testing.assert_array_equal(points.xy, poses.xy)
-    np.testing.assert_array_equal(points.keypoint_confidence, poses.confidence)
+    # Renamed in supervision 0.29.
+    confidence = points.keypoint_confidence if hasattr(points, "keypoint_confidence") else points.confidence
+    np.testing.assert_array_equal(confidence, poses.confidence)
     assert list(points.data["class_name"]) == ["person"] * 3
     points, detections = poses[[]].to_supervision()
     assert len(points) == len(detections) == 0
