@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""CPU benchmarks: each of trtpose's parts against what people write without it, on one machine at the same thread count.
+"""CPU benchmarks: trtpose's parts against what people write without it, on one machine with the same threads.
 
     python benchmarks/cpu.py [--json FILE] [--only letterbox,postprocess,engine] [--threads N]
 

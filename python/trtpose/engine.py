@@ -49,7 +49,7 @@ def parse_imgsz(value: int | Sequence[int] | None) -> tuple[int, int]:
     """
     if value is None:
         return (0, 0)
-    sides = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    sides: tuple[Any, ...] = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(sides) != 2 or not all(isinstance(s, (int, np.integer)) and 0 < s < 2**31 for s in sides):
         raise InputError(f"imgsz {value!r} is not a size; give one number or (height, width)")
     return (int(sides[0]), int(sides[1]))
@@ -75,7 +75,7 @@ class Engine:
         model: path of an ONNX model (runs on the CPU through OpenVINO).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. What is asked for is what runs: there is no silent fallback.
         precision: what the network may compute in: ``f32``, ``fp16``, ``bf16`` or ``auto`` (the backend's choice).
-        spec: model spec for models that carry none: a :class:`ModelSpec`, a dict of its fields or the path of a JSON file.
+        spec: model spec for models that carry none: a :class:`ModelSpec`, a dict of its fields or a JSON file's path.
         imgsz: input height and width in pixels, or one number for both, for models with a dynamic size.
         batch: frames per run of the network at most; by default the model's own, 1 if it leaves that open.
         rect: pad each frame only to the next multiple of the largest stride instead of the whole ``imgsz``.
@@ -152,8 +152,8 @@ class Engine:
         """Find the people in frames.
 
         Args:
-            batch: one height×width×3 uint8 frame, a list of them (sizes may differ) or an N×height×width×3 array; numpy,
-                or anything with ``__dlpack__`` in host memory. A float32 array N×3×height×width is taken as letterboxed
+            batch: one height×width×3 uint8 frame, a list of them (sizes may differ) or an N×height×width×3 array;
+                numpy, or anything with ``__dlpack__`` in host memory. A float32 array N×3×height×width is taken as letterboxed
                 and normalised already; the results are then in its pixels.
             conf, iou, max_det, agnostic, nms: as in the constructor, for this call alone.
             color: channel order of the frames, ``bgr`` or ``rgb``.
@@ -236,7 +236,8 @@ class Engine:
 
     def __repr__(self) -> str:
         height, width = self.imgsz
-        return f"Engine({self.model!r}, {self.backend} on {self.device}, {self.precision}, batch {self.batch}, {height}×{width})"
+        where = f"{self.backend} on {self.device}"
+        return f"Engine({self.model!r}, {where}, {self.precision}, batch {self.batch}, {height}×{width})"
 
 
 def _is_oks(nms: str) -> bool:
@@ -249,8 +250,8 @@ def _letterboxed(frames: list[Any]) -> npt.NDArray[np.float32]:
     shapes = {np.shape(frame) for frame in frames}
     if len(shapes) != 1 or next(iter(shapes))[0] != 3:
         raise InputError(
-            f"float32 frames are taken as letterboxed inputs and must all be 3×height×width, these are {sorted(shapes)}; "
-            "pass pictures as uint8"
+            "float32 frames are taken as letterboxed inputs and must all be 3×height×width, "
+            f"these are {sorted(shapes)}; pass pictures as uint8"
         )
     stacked = np.ascontiguousarray(np.stack(frames), dtype=np.float32)
     if not np.isfinite(stacked).all():
@@ -323,8 +324,8 @@ def model_info(path: str | os.PathLike[str], spec: str | os.PathLike[str] | None
         spec: model spec file for models that carry none.
 
     Returns:
-        path, kind, inputs, outputs, parameters, weight_bytes, opset, producer, metadata; and either spec and spec_origin,
-        or spec_problem, which says why there is none.
+        path, kind, inputs, outputs, parameters, weight_bytes, opset, producer, metadata; and either spec and
+        spec_origin, or spec_problem, which says why there is none.
 
     Raises:
         ModelError: the file cannot be read.

@@ -15,7 +15,7 @@ __all__ = ["LAYOUTS", "METADATA_KEY", "ModelSpec"]
 
 LAYOUTS = ("heads", "heads5d", "decoded", "channels_first", "final")
 METADATA_KEY = "trtpose"
-"""Key of the spec in ONNX ``metadata_props`` and in the header of an engine file; also the version field of the JSON."""
+"""Key of the spec in ONNX ``metadata_props`` and in an engine file's header; also the version field of the JSON."""
 
 _VERSION = 1
 
@@ -34,7 +34,7 @@ class ModelSpec:
         names: class names.
         kpt_shape: number of keypoints and numbers per keypoint (3: x, y, confidence; 2: x, y).
         kpt_names, skeleton, sigmas, flip_idx: optional description of the keypoints: a name each, pairs of 0-based
-            indices joined by a line, OKS sigmas (COCO keypoint evaluation), and the index each takes in a mirrored picture.
+            indices joined by a line, OKS sigmas (COCO keypoint evaluation), the index each takes in a mirrored picture.
         color, mean, std, pad: the input is ``(pixel - mean) / std`` per channel in ``color`` order, planar float;
             the letterbox border has the grey value ``pad``.
         name: what the model is called.
@@ -64,8 +64,8 @@ class ModelSpec:
                 raise ModelError(f"model spec {self.name or '(unnamed)'}: {what}")
 
         require(self.layout in LAYOUTS, f"layout is {self.layout!r}, expected one of {', '.join(LAYOUTS)}")
-        require(len(self.imgsz) == 2 and min(self.imgsz) > 0, f"imgsz is {self.imgsz}, expected [height, width] in pixels")
-        require(len(self.strides) > 0 and min(self.strides) > 0, f"strides is {self.strides}, expected positive numbers")
+        require(len(self.imgsz) == 2 and min(self.imgsz) > 0, f"imgsz is {self.imgsz}, expected [height, width]")
+        require(min(self.strides, default=0) > 0, f"strides is {self.strides}, expected positive numbers")
         require(len(self.names) > 0, "names is empty, expected one name per class")
         require(
             len(self.kpt_shape) == 2 and self.kpt_shape[0] > 0 and self.kpt_shape[1] in (2, 3),
@@ -74,7 +74,7 @@ class ModelSpec:
         if self.layout in ("heads", "heads5d"):
             require(
                 len(self.anchors) == len(self.strides) and len({len(level) for level in self.anchors}) == 1,
-                f"{len(self.anchors)} levels of anchors for {len(self.strides)} strides, expected as many anchors for each stride",
+                f"{len(self.anchors)} levels of anchors for {len(self.strides)} strides, expected equally many anchors in each",
             )
         count = self.keypoints
         for name in ("kpt_names", "sigmas", "flip_idx"):
@@ -84,7 +84,8 @@ class ModelSpec:
         require(sorted(self.flip_idx) in ([], list(range(count))), "flip_idx is not a permutation of the keypoints")
         require(all(s > 0 for s in self.sigmas), "sigmas must be positive")
         require(self.color in ("rgb", "bgr"), f"color is {self.color!r}, expected rgb or bgr")
-        require(len(self.mean) == 3 and len(self.std) == 3 and min(self.std) > 0, "mean and std need three numbers each, std above 0")
+        require(len(self.mean) == len(self.std) == 3, "mean and std need three numbers each")
+        require(min(self.std) > 0, "std must be above 0")
         require(0 <= self.pad <= 255, f"pad is {self.pad}, expected 0 to 255")
 
     @property
@@ -139,7 +140,7 @@ class ModelSpec:
         data = dict(values)
         version = data.pop(METADATA_KEY, _VERSION)
         if version != _VERSION:
-            raise ModelError(f"{source}: model spec version {version!r} is not supported, this trtpose reads version {_VERSION}")
+            raise ModelError(f"{source}: model spec version {version!r}, this trtpose reads version {_VERSION}")
         converted: dict[str, Any] = {}
         for key, convert in _FIELDS.items():
             if key not in data:
@@ -148,10 +149,11 @@ class ModelSpec:
             try:
                 converted[key] = convert(value)
             except (TypeError, ValueError, OverflowError):
-                raise ModelError(f"{source}: {key} is {value!r}, which is not of the expected type; see docs/conventions.md") from None
+                message = f"{source}: {key} is {value!r}, not of the expected type; see docs/conventions.md"
+                raise ModelError(message) from None
         missing = [key for key in ("layout", "imgsz", "strides", "names", "kpt_shape") if key not in converted]
         if missing:
-            raise ModelError(f"{source}: the model spec lacks {', '.join(missing)}; see docs/conventions.md for the fields")
+            raise ModelError(f"{source}: the model spec lacks {', '.join(missing)}; see docs/conventions.md")
         try:
             return cls(**converted, extra=data)
         except ModelError as error:
