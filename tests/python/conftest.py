@@ -13,11 +13,12 @@ SHARED = Path(os.environ.get("TRTPOSE_SHARED") or _ROOT / ".." / "shared").resol
 _WITHOUT_SHARED = f"no folder of models and photographs at {SHARED}; name one with TRTPOSE_SHARED"
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if SHARED.is_dir():
-        return
     for item in items:
-        if item.get_closest_marker("shared") or "shared" in getattr(item, "fixturenames", ()):
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.shared)
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason=_WITHOUT_SHARED))
 
 

@@ -767,6 +767,29 @@ def test_files_by_name_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         assert [f.error is None for f in frames] == [True, True, False, False]
 
 
+def test_a_folder_of_damaged_pictures(tmp_path: Path, seed: int):
+    """200 damaged files among 50 whole ones: one item each, in order, and the whole ones are what they were."""
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    whole = encoded(".jpg"), encoded(".png")
+    for number in range(250):
+        data = bytearray(whole[number % 2])
+        if number % 5:
+            for _ in range(rng.choice((1, 3, 20))):
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            if number % 3 == 0:
+                data = data[: rng.randrange(len(data))]
+        (tmp_path / f"{number:03}{('.jpg', '.png')[number % 2]}").write_bytes(data)
+    frames = read_all(tmp_path, max_pixels=1 << 22)
+    assert [frame.position for frame in frames] == list(range(250))
+    expected = [decode_picture(data) for data in whole]
+    for number, frame in enumerate(frames):
+        assert (frame.image is None) == isinstance(frame.error, InputError)
+        if number % 5 == 0:
+            np.testing.assert_array_equal(frame.image, expected[number % 2])
+    assert sum(frame.error is not None for frame in frames) > 60
+
+
 def test_photographs(shared: Path):
     frames = read_all(shared / "images")
     assert len(frames) == len(list((shared / "images").glob("*.jpg"))) > 5
