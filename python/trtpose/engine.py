@@ -153,8 +153,8 @@ class Engine:
 
         Args:
             batch: one height×width×3 uint8 frame, a list of them (sizes may differ) or an N×height×width×3 array;
-                numpy, or anything with ``__dlpack__`` in host memory. A float32 array N×3×height×width is taken as letterboxed
-                and normalised already; the results are then in its pixels.
+                numpy, or anything with ``__dlpack__`` in host memory. A float32 array N×3×height×width is taken as
+                letterboxed and normalised already; the results are then in its pixels.
             conf, iou, max_det, agnostic, nms: as in the constructor, for this call alone.
             color: channel order of the frames, ``bgr`` or ``rgb``.
 

@@ -74,7 +74,7 @@ class ModelSpec:
         if self.layout in ("heads", "heads5d"):
             require(
                 len(self.anchors) == len(self.strides) and len({len(level) for level in self.anchors}) == 1,
-                f"{len(self.anchors)} levels of anchors for {len(self.strides)} strides, expected equally many anchors in each",
+                f"{len(self.anchors)} levels of anchors for {len(self.strides)} strides, or unlike numbers of anchors",
             )
         count = self.keypoints
         for name in ("kpt_names", "sigmas", "flip_idx"):
