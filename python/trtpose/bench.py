@@ -156,9 +156,8 @@ def table(result: dict[str, Any]) -> str:
     memory = result["memory"]
     lines += ["", f"throughput {result['throughput_fps']:.1f} frames/s, {result['poses']:.1f} poses per frame"]
     if memory["peak_rss_bytes"]:
-        lines.append(
-            f"peak memory {_mib(memory['peak_rss_bytes'])} of the process since the {memory['peak_rss_since']}"
-        )
+        when = "while timed" if memory["peak_rss_since"] == "timing" else "since its start"
+        lines.append(f"peak memory of the process {when} {_mib(memory['peak_rss_bytes'])}")
     if memory["planned"]:
         lines.append("planned memory " + ", ".join(f"{name} {_mib(n)}" for name, n in memory["planned"].items()))
     return "\n".join(lines)

@@ -812,7 +812,7 @@ class _Reader:
                 retries = 0
             if retries >= self._reconnect:
                 what = "the stream broke off" if index else "the stream cannot be opened"
-                again = f" and {retries} more attempts failed" if retries else ""
+                again = f" ({retries} more tries)" if retries else ""
                 self._fail(item, f"{what}{again}; check the address and the network", index, live)
                 return
             retries += 1

@@ -57,6 +57,8 @@ def test_the_table_has_every_stage():
     assert "median ms" in text
     assert "p99 ms" in text
     assert result["machine"]["cpu"] in text
+    assert result["memory"]["peak_rss_since"] in ("timing", "start")
+    assert "peak memory of the process" in text
     result["memory"].update(peak_rss_bytes=None, planned={})
     assert "peak" not in table(result)
 
