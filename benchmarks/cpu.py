@@ -151,9 +151,10 @@ def bench_postprocess(threads: int, runs: int) -> dict[str, Any]:
     for stride, anchors, count in zip(STRIDES, ANCHORS, cells, strict=True):
         side = SIZE // stride
         head = rng.normal(0, 0.5, (1, len(anchors), FIELDS, side, side)).astype(np.float32)
-        head[:, :, 4] = -6
+        objectness = np.full(count, -6, np.float32)
         chosen = rng.choice(count, passing * count // sum(cells), replace=False)
-        head[:, :, 4].reshape(-1)[chosen] = rng.uniform(0.5, 4, len(chosen))
+        objectness[chosen] = rng.uniform(0.5, 4, len(chosen))
+        head[:, :, 4] = objectness.reshape(1, len(anchors), side, side)
         head[:, :, 5] = 4
         heads.append(head.reshape(1, -1, side, side))
     spec = {
@@ -173,6 +174,7 @@ def bench_postprocess(threads: int, runs: int) -> dict[str, Any]:
     with torch.inference_mode():
         rows, candidates = torch_postprocess(tensors, 0.25, 0.65, 300)
         theirs = measure(lambda: torch_postprocess(tensors, 0.25, 0.65, 300), max(10, runs // 20))
+    assert candidates > 1900, candidates
     # Both count what passed a float32 threshold, so the numbers of candidates must agree to the last one.
     assert (ours["candidates"], ours["poses"]) == (candidates, len(rows)), (ours, candidates, len(rows))
     return {"trtpose": ours, "torch": theirs, "ratio_to_torch": round(ours["median_ms"] / theirs["median_ms"], 5)}
