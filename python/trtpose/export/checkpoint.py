@@ -17,6 +17,7 @@ import pickletools
 import re
 import struct
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -407,6 +408,9 @@ class _Machine:
 
     def _persistent(self, pid: Any) -> None:
         parts = list(cast("tuple[Any, ...]", pid)) if isinstance(pid, tuple) else []
+        if len(parts) == 4 and parts[0] == "module" and isinstance(parts[1], _Global):
+            self._push(parts[1])  # the older format: a class with its source file and source, which are ignored
+            return
         if not 5 <= len(parts) <= 6 or parts[0] != "storage" or (len(parts) == 6 and parts[5] is not None):
             raise self._fail("its pickle refers to outside data that is no tensor storage; the checkpoint is refused")
         kind, key, count = parts[1], parts[2], parts[4]
@@ -646,7 +650,11 @@ class Checkpoint:
     def _guard(self, work: Callable[[], Any]) -> Any:
         """Turn what the standard parsers raise on malformed bytes into a ModelError."""
         try:
-            return work()
+            with warnings.catch_warnings():
+                # Python warns of odd escapes in the strings of a pickle of protocol 0.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                warnings.simplefilter("ignore", SyntaxWarning)
+                return work()
         except (zipfile.BadZipFile, struct.error, EOFError, NotImplementedError, RuntimeError) as error:
             detail = str(error)
         except (ValueError, KeyError, IndexError, TypeError, OverflowError, AssertionError) as error:
