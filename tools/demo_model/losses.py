@@ -20,7 +20,8 @@ from .network import ANCHORS, CLASSES, FIELDS, STRIDES, cells
 from .person import SIGMAS
 
 BOX, KEYPOINT, CONFIDENCE, OBJECTNESS, CLASS = 0.05, 0.1, 0.1, 0.5, 0.05
-TAIL = 0.15
+TAIL = 0.4
+MAPS = 0.02
 BALANCE = (2.0, 1.0, 0.6)
 MAX_RATIO = 3.0
 
@@ -81,16 +82,44 @@ def assign(
     return picture[owner[chosen]], kind[chosen], row[chosen], col[chosen], owner[chosen]
 
 
+def map_loss(maps: list[Tensor], targets: dict[str, Tensor]) -> Tensor:
+    """Focal loss of keypoint maps (Zhou et al., "Objects as Points", 2019, section 3), per seen keypoint."""
+    points = targets["keypoints"]
+    who, kind = (points[..., 2] == 2).nonzero(as_tuple=True)
+    xy = points[who, kind, :2]
+    variance = (2 * torch.tensor(SIGMAS, device=xy.device)).square()[kind] * targets["areas"][who] * 0.25
+    total = maps[0].new_zeros(())
+    for part, stride in zip(maps, STRIDES, strict=False):
+        n, count, height, width = part.shape
+        centre = (cells(height, width, part.device) + 0.5) * stride
+        # The cell that holds a keypoint is its peak, wherever in the cell it lies.
+        near = ((xy / stride).floor() + 0.5) * stride
+        square = (centre[None] - near[:, None, None]).square().sum(-1)
+        blobs = torch.exp(-square / (2 * variance.clamp((0.5 * stride) ** 2)[:, None, None]))
+        wanted = torch.zeros(n * count, height, width, device=part.device)
+        wanted.index_reduce_(0, targets["picture"][who] * count + kind, blobs, "amax")
+        wanted = wanted.view(part.shape)
+        p = part.sigmoid()
+        peak = wanted > 0.999
+        loss = torch.where(
+            peak,
+            (1 - p).square() * functional.softplus(-part),
+            (1 - wanted) ** 4 * p.square() * functional.softplus(part),
+        )
+        total = total + loss.sum() / max(len(xy), 1)
+    return total
+
+
 def pose_loss(heads: list[Tensor], targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Loss of a batch.
 
     Args:
-        heads: raw outputs of the network.
+        heads: outputs of the network in training, keypoint maps included.
         targets: ``picture`` (n,) index in the batch, ``boxes`` (n, 4: cx, cy, w, h in input pixels), ``keypoints``
             (n, K, 3: x, y, visibility), ``areas`` (n,), ``ignored`` (n,): no loss for objectness inside its box.
 
     Returns:
-        The weighted sum, and (box, keypoint, confidence, objectness) before weighting, detached.
+        The weighted sum, and (box, keypoint, confidence, objectness, maps) before weighting, detached.
     """
     device = heads[0].device
     known = ~targets["ignored"]
@@ -98,11 +127,13 @@ def pose_loss(heads: list[Tensor], targets: dict[str, Tensor]) -> tuple[Tensor, 
     points, areas = targets["keypoints"][known], targets["areas"][known]
     shadow_boxes, shadow_picture = targets["boxes"][~known], targets["picture"][~known]
     variance = (2 * torch.tensor(SIGMAS, device=device)).square()
-    total = heads[0].new_zeros(())
-    parts = heads[0].new_zeros(4)
-    sums = {"box": total, "point": total, "conf": total, "class": total}
+    total = MAPS * map_loss(heads[len(STRIDES) :], targets)
+    parts = heads[0].new_zeros(5)
+    parts[4] = total.detach() / MAPS
+    zero = heads[0].new_zeros(())
+    sums = {"box": zero, "point": zero, "conf": zero, "class": zero}
     matched = 0
-    for level, (head, stride) in enumerate(zip(heads, STRIDES, strict=True)):
+    for level, (head, stride) in enumerate(zip(heads[: len(STRIDES)], STRIDES, strict=True)):
         n, _, height, width = head.shape
         count = len(ANCHORS[level])
         t = head.view(n, count, FIELDS, height, width).permute(0, 1, 3, 4, 2)

@@ -72,7 +72,11 @@ class Context(nn.Module):
 
 
 class PoseNet(nn.Module):
-    """Images N × 3 × H × W in 0..1 (RGB, H and W multiples of 32) to three raw heads."""
+    """Images N × 3 × H × W in 0..1 (RGB, H and W multiples of 32) to three raw heads.
+
+    While it is trained, maps of keypoints at strides 8 and 16 (N × K × h × w, logits) follow the heads: they teach the
+    first layers what a wrist is before the heads can tell whose.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,6 +87,9 @@ class PoseNet(nn.Module):
         self.up16 = Block(128 + 160, 96, 1)
         self.up8 = Block(64 + 96, 64, 1)
         self.last = nn.ModuleList((Conv(64, 64), Conv(96, 96, 1), Conv(160, 128, 1)))
+        self.maps = nn.ModuleList(nn.Conv2d(c, len(KEYPOINTS), 1) for c in (64, 128))
+        for part in self.maps:
+            nn.init.constant_(part.bias, -4.0)
         count = len(ANCHORS[0])
         self.heads = nn.ModuleList(nn.Conv2d(c, count * FIELDS, 1) for c in (64, 96, 128))
         for head, stride in zip(self.heads, STRIDES, strict=True):
@@ -103,7 +110,10 @@ class PoseNet(nn.Module):
         features = [last(p) for last, p in zip(self.last, (p8, p16, f32), strict=True)]
         # Keypoints are counted in cells far from their anchor: eight bits of mantissa would be pixels.
         with torch.autocast(images.device.type, enabled=False):
-            return [head(f.float()) for head, f in zip(self.heads, features, strict=True)]
+            heads = [head(f.float()) for head, f in zip(self.heads, features, strict=True)]
+            if self.training:
+                heads += [part(f.float()) for part, f in zip(self.maps, (f8, f16), strict=True)]
+            return heads
 
 
 def fused(model: PoseNet) -> PoseNet:

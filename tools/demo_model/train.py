@@ -34,6 +34,7 @@ from .augment import PoolData, Steps, collate
 from .evaluate import average_precision, predict
 from .losses import pose_loss
 from .network import PoseNet
+from .optim import Muon
 from .pool import HELD_OUT_SEED
 from .scene import Scene, coco, draw_scene
 
@@ -85,11 +86,12 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, required=True, help="folder of tools.demo_model.pool")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and weights")
     parser.add_argument("--pictures", type=int, default=24000, help="pictures of the pool to use")
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--decay", type=int, default=2500, help="steps over which the learning rate falls at the end")
+    parser.add_argument("--steps", type=int, default=11000)
+    parser.add_argument("--decay", type=int, default=3000, help="steps over which the learning rate falls at the end")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--size", type=int, default=256, help="input height and width until the decay")
+    parser.add_argument("--lr", type=float, default=3e-3, help="of AdamW: heads, biases and norms")
+    parser.add_argument("--muon-lr", type=float, default=0.02, help="of Muon: convolutions")
+    parser.add_argument("--size", type=int, default=192, help="input height and width until the decay")
     parser.add_argument("--late-size", type=int, default=256, help="input height and width during the decay")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2, help="processes that share every batch, one on a GPU")
@@ -133,11 +135,10 @@ def run(rank: int, args: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     device = torch.device(args.device)
     model = PoseNet().to(device, memory_format=torch.channels_last)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=args.lr
-    )
+    muon = [p for name, p in model.named_parameters() if p.ndim == 4 and not name.startswith(("heads", "maps"))]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 4 or name.startswith(("heads", "maps"))]
+    optimisers = {"muon": Muon(muon, args.muon_lr), "adam": torch.optim.AdamW(rest, args.lr, weight_decay=0.0)}
+    rates = {"muon": args.muon_lr, "adam": args.lr}
     average = Average(model)
     first = 0
     checkpoint = args.out / "checkpoint.pt"
@@ -145,7 +146,8 @@ def run(rank: int, args: argparse.Namespace) -> None:
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         average.model.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
+        for name, optimiser in optimisers.items():
+            optimiser.load_state_dict(state[name])
         torch.set_rng_state(state["rng"].cpu())
         first = state["step"]
         print(f"going on from step {first}", flush=True)
@@ -160,24 +162,26 @@ def run(rank: int, args: argparse.Namespace) -> None:
     scenes: list[Scene] = []
     log = (args.out / "log.jsonl").open("a")
     bar = tqdm(total=args.steps, initial=first, unit="step", disable=rank > 0 or not sys.stderr.isatty())
-    running = torch.zeros(5)
+    running = torch.zeros(6)
     began, counted = time.monotonic(), 0
     step = first
     for images, targets in loader:
         model.train()
-        for group in optimiser.param_groups:
-            group["lr"] = args.lr * rate(step, args.steps, args.decay)
+        for name, optimiser in optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = rates[name] * rate(step, args.steps, args.decay)
+            optimiser.zero_grad(set_to_none=True)
         x = (images.to(device, non_blocking=True).float() / 255).contiguous(memory_format=torch.channels_last)
         moved: dict[str, Tensor] = {k: v.to(device, non_blocking=True) for k, v in targets.items()}
         with torch.autocast(device.type, torch.bfloat16):
             heads = model(x)
         loss, parts = pose_loss(heads, moved)
-        optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if args.processes > 1:
             _share(model, args.processes)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        for optimiser in optimisers.values():
+            optimiser.step()
         step += 1
         if rank > 0:
             continue
@@ -190,7 +194,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
             speed = counted * args.batch / (time.monotonic() - began)
             line = {
                 "step": step,
-                **{k: round(v, 4) for k, v in zip(("loss", "box", "point", "conf", "obj"), mean, strict=True)},
+                **{k: round(v, 4) for k, v in zip(("loss", "box", "point", "conf", "obj", "maps"), mean, strict=True)},
                 "speed": round(speed, 1),
             }
             log.write(json.dumps(line) + "\n")
@@ -204,7 +208,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
                 {
                     "model": model.state_dict(),
                     "average": average.model.state_dict(),
-                    "optimiser": optimiser.state_dict(),
+                    **{name: optimiser.state_dict() for name, optimiser in optimisers.items()},
                     "rng": torch.get_rng_state(),
                     "step": step,
                 },
@@ -212,7 +216,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
             if not scenes:
                 scenes = [draw_scene(HELD_OUT_SEED, VALIDATION_FIRST + i) for i in range(args.validation)]
             truth = coco([(f"{i}.jpg", s) for i, s in enumerate(scenes)])
-            found = predict(average.model, [s.image for s in scenes], args.size)
+            found = predict(average.model, [s.image for s in scenes], args.late_size)
             score = average_precision(truth, found, [i["id"] for i in truth["images"]])
             line = {"step": step, **{k: round(v, 4) for k, v in score.items()}}
             log.write(json.dumps(line) + "\n")
