@@ -21,7 +21,8 @@ namespace {
 class MappedFile {
 public:
     explicit MappedFile(const std::string& path) {
-        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        // O_NONBLOCK: a pipe is refused below, not waited for.
+        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         require(file >= 0, ErrorCode::model, path, ": cannot open the model (", std::strerror(errno),
                 "); check the path");
         struct stat status{};
@@ -82,6 +83,7 @@ public:
         if (wire != 2) throw Damaged{"a number where a text belongs"};
         return std::string(bytes);
     }
+    size_t size() const { return bytes_.size(); }
     int64_t integer() const {
         if (wire != 0) throw Damaged{"a text where a number belongs"};
         return static_cast<int64_t>(number);
@@ -265,7 +267,7 @@ private:
                 case 8: name = m.string(); break;
                 case 9:
                     raw = true;
-                    bytes = m.string().size();
+                    bytes = m.message().size();
                     break;
                 case 14: external = m.integer() == 1; break;
                 default: break;
@@ -280,6 +282,7 @@ private:
         weights_.insert(name);
         if (elements > 1 && type != kString && type != kInt64) {
             out_.parameters += static_cast<int64_t>(elements);
+            if (out_.parameters > static_cast<int64_t>(kMaxElements)) throw Damaged{"weights of impossible size"};
             out_.weight_bytes += static_cast<int64_t>(elements * static_cast<uint64_t>(bits) / 8);
         }
     }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <sstream>
 
 #include "core/check.hpp"
@@ -43,6 +44,7 @@ public:
     double number(const Literal& value, const char* key) const {
         const double* n = value.number();
         if (!n) fail(key, " holds ", shown(value), " where a number is expected");
+        if (std::abs(*n) > std::numeric_limits<float>::max()) fail(key, " holds ", shown(value), ", beyond float32");
         return *n;
     }
 
