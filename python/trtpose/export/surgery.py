@@ -88,7 +88,27 @@ def adopt(
             "network "
             "of the catalogue"
         )
+    _check(model, known, path)
     return _describe(model, known, output, f"left the graph of {path.name} as it is and added the spec")
+
+
+def _check(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
+    """See that a spec fits the outputs it names, as far as the file states their shapes."""
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.output}
+    for name in spec.outputs:
+        if name not in shapes:
+            raise ModelError(f"{path}: the spec names the output {name}, but it has {', '.join(shapes)}")
+        dims = shapes[name]
+        axis, width = {
+            "heads": (1, spec.anchors_per_cell * spec.fields),
+            "heads5d": (4, spec.fields),
+            "decoded": (2, spec.fields),
+        }.get(spec.layout, (0, 0))
+        if width and len(dims) > axis and dims[axis] and dims[axis] != width:
+            raise ModelError(
+                f"{path}: by the spec dimension {axis} of the output {name} is {width}, but it is {dims[axis]}; the "
+                "spec belongs to another model"
+            )
 
 
 def _read(path: Path) -> onnx.ModelProto:
