@@ -166,14 +166,15 @@ struct Engine::Impl {
         require(heads.batch == n, ErrorCode::model, "model ", spec.name, ": a batch of ", n, " gives outputs for ",
                 heads.batch);
 
+        buffers.batch = 0;  // nothing is valid until the block stands
         Planner measure;
         lay_out(measure, shape, heads, n, size, t);
+        buffers.batch = 0;
         MemoryPlan wanted;
         wanted.weights = shape.weight_bytes;
         wanted.activations = shape.activation_bytes;
         wanted.io = buffers.io_bytes;
         wanted.workspace = buffers.workspace_bytes;
-        buffers.batch = 0;  // nothing is valid until the block stands
         require(options.vram_budget == 0 || wanted.total() <= options.vram_budget, ErrorCode::budget, "model ",
                 spec.name, " at batch ", n, " and ", size.height, "×", size.width, " needs ", mebibytes(wanted.total()),
                 " (weights ", mebibytes(wanted.weights), ", activations ", mebibytes(wanted.activations),
