@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trtpose/engine.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <thread>
+
+#include "support/fake_session.hpp"
+#include "support/files.hpp"
+#include "support/op_test.hpp"
+#include "support/reference.hpp"
+
+namespace trtpose::test {
+namespace {
+
+/// A picture of one colour. Its red byte is what the fake network answers to.
+struct Frame {
+    std::vector<uint8_t> bytes;
+    ImageView view;
+
+    Frame(int number, int width, int height) : bytes(3 * static_cast<size_t>(width) * static_cast<size_t>(height)) {
+        for (size_t i = 0; i < bytes.size(); i += 3) {
+            bytes[i] = 7;
+            bytes[i + 1] = 9;
+            bytes[i + 2] = static_cast<uint8_t>(number);
+        }
+        view = {bytes.data(), width, height, 0, PixelFormat::bgr, {}};
+    }
+};
+
+int number_of(const float* image, Size size) {
+    const size_t centre =
+        static_cast<size_t>(size.height / 2) * static_cast<size_t>(size.width) + static_cast<size_t>(size.width / 2);
+    return static_cast<int>(std::lround(image[centre] * 255));
+}
+
+/// A row of layout channels_first with one class and two keypoints.
+struct Row {
+    float cx, cy, w, h, score, x0, y0, c0, x1, y1, c1;
+};
+constexpr int kFields = 11;
+
+/// What the network finds in picture `number` at this input size: number mod 4 people, each far from the others, and of
+/// each a second, weaker box that NMS removes.
+std::vector<Row> people(int number, Size size) {
+    std::vector<Row> rows;
+    for (int i = 0; i < number % 4; ++i) {
+        const float x = static_cast<float>(size.width) * (0.2f + 0.3f * static_cast<float>(i));
+        const float y = static_cast<float>(size.height) * 0.5f + static_cast<float>(number % 8);
+        const float score = 0.9f - 0.1f * static_cast<float>(i) - 0.001f * static_cast<float>(number);
+        rows.push_back({x, y, 8, 16, score, x - 2, y, 0.75f, x + 2, y + 1, 0.25f});
+        rows.push_back({x + 0.25f, y, 8, 16, score / 2, x, y, 0.5f, x, y, 0.5f});
+    }
+    return rows;
+}
+
+std::shared_ptr<FakeNetwork> people_network() {
+    auto network = std::make_shared<FakeNetwork>();
+    network->shapes = [](Size size) {
+        return std::vector<FakeNetwork::Shape>{{kFields, (size.height / 8) * (size.width / 8)}};
+    };
+    network->answer = [](const float* image, Size size, const std::vector<float*>& outputs) {
+        const auto cells = static_cast<size_t>((size.height / 8) * (size.width / 8));
+        std::fill_n(outputs[0], kFields * cells, 0.0f);
+        size_t at = 0;
+        for (const Row& row : people(number_of(image, size), size)) {
+            const float* values = &row.cx;
+            for (size_t f = 0; f < kFields; ++f) outputs[0][f * cells + at] = values[f];
+            at += 3;
+        }
+    };
+    return network;
+}
+
+ModelSpec people_spec() {
+    ModelSpec spec = make_spec(Layout::channels_first, 2, 1, 1, 2, 3);
+    spec.imgsz = {64, 96};
+    spec.name = "people";
+    return spec;
+}
+
+class EngineTest : public testing::Test {
+protected:
+    Engine make(const EngineOptions& options = {}) { return make(people_spec(), options); }
+    Engine make(const ModelSpec& spec, const EngineOptions& options = {}) {
+        EngineOptions one_thread = options;
+        if (one_thread.threads == 0) one_thread.threads = 1;
+        return Engine(std::make_unique<FakeSession>(network_), spec, one_thread);
+    }
+    std::vector<Poses> infer(Engine& engine, const std::vector<Frame>& frames) { return engine.infer(views(frames)); }
+    static std::vector<ImageView> views(const std::vector<Frame>& frames) {
+        std::vector<ImageView> out;
+        for (const auto& frame : frames) out.push_back(frame.view);
+        return out;
+    }
+    static std::vector<Frame> mixed(int count) {
+        std::vector<Frame> frames;
+        for (int i = 0; i < count; ++i) frames.emplace_back(i * 3 + 1, 40 + 17 * (i % 5), 30 + 23 * (i % 4));
+        return frames;
+    }
+
+    std::shared_ptr<FakeNetwork> network_ = people_network();
+};
+
+void expect_same(const Poses& a, const Poses& b) {
+    EXPECT_EQ(a.count, b.count);
+    EXPECT_EQ(a.frame, b.frame);
+    EXPECT_EQ(a.boxes, b.boxes);
+    EXPECT_EQ(a.scores, b.scores);
+    EXPECT_EQ(a.class_ids, b.class_ids);
+    EXPECT_EQ(a.keypoints, b.keypoints);
+}
+
+TEST_F(EngineTest, MapsWhatTheNetworkSaysToTheFrame) {
+    Engine engine = make();
+    // 192 × 64 in 96 × 64: scaled by one half, 16 rows above.
+    const auto result = infer(engine, {Frame(1, 192, 64)});
+    ASSERT_EQ(result.size(), 1u);
+    const Poses& p = result[0];
+    ASSERT_EQ(p.count, 1);
+    EXPECT_EQ(p.frame, (Size{64, 192}));
+    EXPECT_EQ(p.keypoints_per_pose, 2);
+    const Row row = people(1, {64, 96})[0];
+    const auto x = [](float v) { return v * 2; };
+    const auto y = [](float v) { return (v - 16) * 2; };
+    EXPECT_EQ(p.boxes, (std::vector<float>{x(row.cx - 4), y(row.cy - 8), x(row.cx + 4), y(row.cy + 8)}));
+    EXPECT_EQ(p.scores, std::vector<float>{row.score});
+    EXPECT_EQ(p.class_ids, std::vector<int32_t>{0});
+    EXPECT_EQ(p.keypoints, (std::vector<float>{x(row.x0), y(row.y0), 0.75f, x(row.x1), y(row.y1), 0.25f}));
+}
+
+TEST_F(EngineTest, TheInverseIsExactForEveryFrameSize) {
+    // An input pixel and the frame pixel it came from: each axis by its own rounded factor, no common scale.
+    Engine engine = make();
+    for (const auto& [width, height] : std::vector<std::pair<int, int>>{
+             {96, 64}, {97, 64}, {1920, 1080}, {33, 500}, {500, 33}, {1, 1}, {101, 77}, {4000, 3000}}) {
+        SCOPED_TRACE(testing::Message() << width << "×" << height);
+        const auto result = infer(engine, {Frame(1, width, height)});
+        ASSERT_EQ(result[0].count, 1);
+        const double r = std::min(64.0 / height, 96.0 / width);
+        const double w = std::max(1.0, std::nearbyint(width * r)), h = std::max(1.0, std::nearbyint(height * r));
+        const double left = std::nearbyint((96 - w) / 2 - 0.1), top = std::nearbyint((64 - h) / 2 - 0.1);
+        const Row row = people(1, {64, 96})[0];
+        // Float32 rounds twice on the way: 2e-7 of the number.
+        const double x0 = (static_cast<double>(row.x0) - left) * width / w;
+        const double y0 = (static_cast<double>(row.y0) - top) * height / h;
+        EXPECT_NEAR(result[0].keypoints[0], x0, 1e-6 * (1 + std::abs(x0)));
+        EXPECT_NEAR(result[0].keypoints[1], y0, 1e-6 * (1 + std::abs(y0)));
+    }
+}
+
+TEST_F(EngineTest, SlotKOfABatchEqualsTheFrameAlone) {
+    Engine alone = make();
+    EngineOptions options;
+    options.batch = 4;
+    Engine batched = make(options);
+    const auto frames = mixed(11);
+    network_->taken_runs();
+    const auto together = infer(batched, frames);
+    ASSERT_EQ(together.size(), frames.size());
+    const std::vector<std::pair<int, Size>> expected = {{4, {64, 96}}, {4, {64, 96}}, {3, {64, 96}}};
+    EXPECT_EQ(network_->taken_runs(), expected);
+    int poses = 0;
+    for (size_t i = 0; i < frames.size(); ++i) {
+        SCOPED_TRACE(i);
+        expect_same(together[i], infer(alone, {frames[i]})[0]);
+        poses += together[i].count;
+    }
+    EXPECT_GT(poses, 10);
+}
+
+TEST_F(EngineTest, AFixedBatchIsFilledUp) {
+    Engine alone = make();
+    network_ = people_network();
+    network_->input.shape = {3, 3, 64, 96};
+    Engine engine = make();
+    EXPECT_EQ(engine.batch(), 3);
+    const auto frames = mixed(7);
+    const auto together = infer(engine, frames);
+    const std::vector<std::pair<int, Size>> expected(3, {3, {64, 96}});
+    EXPECT_EQ(network_->taken_runs(), expected);
+    ASSERT_EQ(together.size(), 7u);
+    for (size_t i = 0; i < frames.size(); ++i) expect_same(together[i], infer(alone, {frames[i]})[0]);
+    EXPECT_EQ(infer(engine, {frames[2]}).size(), 1u);
+
+    EngineOptions options;
+    options.batch = 2;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "batch 2");
+}
+
+TEST_F(EngineTest, RectTakesTheSmallestInputAndRunsEqualSizesTogether) {
+    EngineOptions options;
+    options.rect = true;
+    options.batch = 8;
+    options.imgsz = {128, 128};
+    Engine engine = make(options);
+    network_->taken_runs();
+    std::vector<Frame> frames;
+    frames.emplace_back(1, 256, 128);  // 64 × 128
+    frames.emplace_back(2, 512, 256);
+    frames.emplace_back(3, 250, 120);  // 61.4 rows, the same multiple of 16
+    frames.emplace_back(5, 100, 200);  // 128 × 64
+    frames.emplace_back(6, 256, 128);
+    frames.emplace_back(7, 300, 300);
+    const auto result = infer(engine, frames);
+    const std::vector<std::pair<int, Size>> expected = {
+        {3, {64, 128}}, {1, {128, 64}}, {1, {64, 128}}, {1, {128, 128}}};
+    EXPECT_EQ(network_->taken_runs(), expected);
+    for (size_t i = 0; i < frames.size(); ++i) {
+        EXPECT_EQ(result[i].count, std::vector<int>({1, 2, 3, 1, 2, 3})[i]) << i;
+        expect_same(result[i], infer(engine, {frames[i]})[0]);
+    }
+    Size size;
+    EXPECT_EQ(engine.letterbox(frames[3].view, &size).size(), size_t{3 * 128 * 64});
+    EXPECT_EQ(size, (Size{128, 64}));
+
+    network_->input.shape = {-1, 3, 128, 128};
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "rect");
+}
+
+TEST_F(EngineTest, NoFramesAreNoWork) {
+    Engine engine = make();
+    EXPECT_TRUE(infer(engine, {}).empty());
+    EXPECT_EQ(network_->runs, 0);
+}
+
+TEST_F(EngineTest, AWrongFrameIsNamedAndNothingRuns) {
+    EngineOptions options;
+    options.batch = 2;
+    Engine engine = make(options);
+    auto frames = mixed(5);
+    frames[3].view.data = nullptr;
+    TRTPOSE_EXPECT_ERROR(infer(engine, frames), ErrorCode::input, "frame 3");
+    frames = mixed(5);
+    frames[0].view.width = 0;
+    TRTPOSE_EXPECT_ERROR(infer(engine, frames), ErrorCode::input, "frame 0");
+    frames = mixed(5);
+    frames[4].view.stride = 5;
+    TRTPOSE_EXPECT_ERROR(infer(engine, frames), ErrorCode::input, "frame 4");
+    frames = mixed(5);
+    frames[1].view.device = {DeviceType::cuda, 0};
+    TRTPOSE_EXPECT_ERROR(infer(engine, frames), ErrorCode::input, "frame 1");
+    EXPECT_EQ(network_->runs, 0);
+    EXPECT_EQ(infer(engine, mixed(2)).size(), 2u);
+}
+
+TEST_F(EngineTest, ThresholdsBelongToTheCall) {
+    Engine engine = make();
+    const Frame three(3, 96, 64);
+    const auto count = [&](const Thresholds& t) { return engine.infer(views({three}), t)[0].count; };
+    Thresholds t;
+    EXPECT_EQ(count(t), 3);
+    t.conf = 0.75f;
+    EXPECT_EQ(count(t), 2);
+    t.conf = 0.25f;
+    t.iou = 1.0f;  // nothing overlaps by more
+    EXPECT_EQ(count(t), 6);
+    t.max_det = 4;
+    EXPECT_EQ(count(t), 4);
+    t.max_det = 30000;
+    EXPECT_EQ(count(t), 6);
+    EXPECT_EQ(engine.infer(views({three}))[0].count, 3) << "the engine's own stay as they were";
+
+    constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+    for (const auto& change : std::vector<void (*)(Thresholds&)>{
+             [](auto& v) { v.conf = -0.1f; }, [](auto& v) { v.conf = 1.1f; }, [](auto& v) { v.conf = kNan; },
+             [](auto& v) { v.iou = -0.1f; }, [](auto& v) { v.iou = kNan; }, [](auto& v) { v.iou = 2; },
+             [](auto& v) { v.max_det = 0; }, [](auto& v) { v.max_det = -1; }, [](auto& v) { v.max_det = 30001; }}) {
+        Thresholds bad;
+        change(bad);
+        TRTPOSE_EXPECT_ERROR(engine.infer(views({three}), bad), ErrorCode::input, "must lie between");
+    }
+}
+
+TEST_F(EngineTest, OksNeedsSigmas) {
+    Engine engine = make();
+    const Frame frame(2, 96, 64);
+    const auto before = engine.infer(views({frame}));
+    Thresholds t;
+    t.oks = true;
+    TRTPOSE_EXPECT_ERROR(engine.infer(views({frame}), t), ErrorCode::input, "sigma");
+    expect_same(engine.infer(views({frame}))[0], before[0]);  // the refusal left the engine as it was
+
+    ModelSpec spec = people_spec();
+    spec.sigmas = {0.1f, 0.1f};
+    Engine with = make(spec);
+    EXPECT_EQ(with.infer(views({frame}), t)[0].count, 4) << "the weaker pose has other keypoints";
+    t.iou = 0.0f;
+    EXPECT_LT(with.infer(views({frame}), t)[0].count, 4);
+    EXPECT_EQ(with.infer(views({frame}))[0].count, 2);
+
+    EngineOptions options;
+    options.oks = true;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "sigma");
+}
+
+TEST_F(EngineTest, MemoryIsPlannedBeforeTheFirstFrame) {
+    EngineOptions options;
+    options.batch = 2;
+    Engine engine = make(options);
+    const MemoryPlan plan = engine.memory();
+    EXPECT_EQ(plan.weights, 1000u);
+    EXPECT_EQ(plan.activations, 4000u);
+    EXPECT_GE(plan.io, sizeof(float) * 2 * (3 * 64 * 96 + kFields * 96));
+    EXPECT_GT(plan.workspace, 0u);
+    EXPECT_EQ(plan.total(), plan.weights + plan.activations + plan.io + plan.staging + plan.workspace);
+    EXPECT_EQ(network_->runs, 0);
+
+    options.vram_budget = plan.total();
+    EXPECT_EQ(make(options).memory().total(), plan.total());
+    options.vram_budget = plan.total() - 1;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "more than the budget");
+    try {
+        make(options);
+    } catch (const Error& error) {
+        for (const char* part : {"people", "batch 2", "64×96", "weights", "activations", "MiB"})
+            EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+}
+
+TEST_F(EngineTest, ACallThatGoesOverTheBudgetFailsAloneAndTheEngineGoesOn) {
+    EngineOptions options;
+    options.vram_budget = make().memory().total();
+    Engine engine = make(options);
+    const Frame frame(3, 96, 64);
+    const auto before = engine.infer(views({frame}));
+    Thresholds t;
+    t.max_det = 30000;
+    TRTPOSE_EXPECT_ERROR(engine.infer(views({frame}), t), ErrorCode::budget, "budget");
+    expect_same(engine.infer(views({frame}))[0], before[0]);
+}
+
+TEST_F(EngineTest, AFailingNetworkFailsTheCallAlone) {
+    Engine engine = make();
+    const Frame frame(2, 96, 64);
+    network_->fail_next = true;
+    TRTPOSE_EXPECT_ERROR(engine.infer(views({frame})), ErrorCode::model, "asked to fail");
+    EXPECT_EQ(engine.infer(views({frame}))[0].count, 2);
+}
+
+TEST_F(EngineTest, ClonesShareTheNetworkAndNothingElse) {
+    EngineOptions options;
+    options.batch = 3;
+    options.conf = 0.5f;
+    auto engine = std::make_unique<Engine>(make(options));
+    Engine copy = engine->clone();
+    EXPECT_EQ(network_->clones, 1);
+    EXPECT_EQ(copy.batch(), 3);
+    EXPECT_EQ(copy.thresholds().conf, 0.5f);
+    EXPECT_EQ(copy.imgsz(), engine->imgsz());
+    EXPECT_EQ(copy.spec().to_json(), engine->spec().to_json());
+    EXPECT_EQ(copy.spec_origin(), engine->spec_origin());
+    EXPECT_EQ(copy.memory().total(), engine->memory().total());
+    const auto frames = mixed(5);
+    const auto expected = infer(*engine, frames);
+    engine.reset();
+    const auto got = infer(copy, frames);
+    for (size_t i = 0; i < frames.size(); ++i) expect_same(got[i], expected[i]);
+}
+
+TEST_F(EngineTest, SeveralThreadsCallOneEngineAndItsClones) {
+    EngineOptions options;
+    options.batch = 2;
+    options.rect = true;
+    options.threads = 2;
+    Engine engine = make(options);
+    const auto frames = mixed(9);
+    const auto expected = infer(engine, frames);
+    constexpr int kThreads = 4, kRounds = 12;
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong{0};
+    for (int i = 0; i < kThreads; ++i) {
+        threads.emplace_back([&, i] {
+            Engine copy = engine.clone();  // cloning while others run is allowed
+            for (int round = 0; round < kRounds; ++round) {
+                Engine& used = (round + i) % 2 ? engine : copy;
+                Thresholds t;
+                t.max_det = round % 3 ? 300 : 5;  // buffers change under way
+                const auto got = used.infer(views(frames), t);
+                for (size_t k = 0; k < frames.size(); ++k) {
+                    if (got[k].boxes != expected[k].boxes || got[k].keypoints != expected[k].keypoints) ++wrong;
+                }
+                used.memory();
+                used.times();
+            }
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(EngineTest, TensorsAreTakenAsTheyAre) {
+    EngineOptions options;
+    options.batch = 2;
+    Engine engine = make(options);
+    const Size size{64, 96};
+    const size_t one = 3 * 64 * 96;
+    std::vector<float> input(3 * one);
+    for (size_t n = 0; n < 3; ++n)
+        std::fill_n(input.begin() + static_cast<ptrdiff_t>(n * one), one, static_cast<float>(n + 1) / 255.0f);
+    const auto result = engine.infer_tensor(input.data(), 3, size, engine.thresholds());
+    ASSERT_EQ(result.size(), 3u);
+    for (int n = 0; n < 3; ++n) {
+        const Poses& p = result[static_cast<size_t>(n)];
+        EXPECT_EQ(p.frame, size);
+        ASSERT_EQ(p.count, n + 1);
+        const Row row = people(n + 1, size)[0];
+        EXPECT_EQ(p.keypoints[0], row.x0) << "input pixels are the result's pixels";
+        EXPECT_EQ(p.keypoints[1], row.y0);
+    }
+    const std::vector<std::pair<int, Size>> expected = {{2, size}, {1, size}};
+    EXPECT_EQ(network_->taken_runs(), expected);
+    TRTPOSE_EXPECT_ERROR(engine.infer_tensor(input.data(), 0, size, {}), ErrorCode::input, "batch of 0");
+    TRTPOSE_EXPECT_ERROR(engine.infer_tensor(input.data(), -1, size, {}), ErrorCode::input, "batch of -1");
+    TRTPOSE_EXPECT_ERROR(engine.infer_tensor(input.data(), 1, {60, 96}, {}), ErrorCode::input, "multiple");
+    TRTPOSE_EXPECT_ERROR(engine.infer_tensor(input.data(), 1, {0, 96}, {}), ErrorCode::input, "imgsz 0×96");
+}
+
+TEST_F(EngineTest, TheLetterboxIsTheOneTheNetworkGets) {
+    Engine engine = make();
+    std::mt19937 random(seed());
+    const auto frame = random_frame(random, 61, 47, 3, true);
+    Size size;
+    const auto got = engine.letterbox(
+        {frame.bytes.data() + frame.first(), frame.width, frame.height, frame.stride, frame.format, {}}, &size);
+    EXPECT_EQ(size, (Size{64, 96}));
+    const auto bytes = letterbox_reference(frame, size, 114);
+    for (size_t i = 0; i < 64 * 96; ++i) {
+        for (size_t c = 0; c < 3; ++c) ASSERT_EQ(got[c * 64 * 96 + i], static_cast<float>(bytes[3 * i + 2 - c]) / 255);
+    }
+}
+
+TEST_F(EngineTest, OptionsThatCannotBeAreRefused) {
+    const auto refused = [&](const char* part, auto&& change) {
+        EngineOptions options;
+        change(options);
+        TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, part);
+    };
+    refused("conf", [](auto& o) { o.conf = 2; });
+    refused("iou", [](auto& o) { o.iou = -1; });
+    refused("max_det", [](auto& o) { o.max_det = 0; });
+    refused("batch", [](auto& o) { o.batch = -1; });
+    refused("batch", [](auto& o) { o.batch = 100000; });
+    refused("threads", [](auto& o) { o.threads = -1; });
+    refused("streams", [](auto& o) { o.streams = 0; });
+    refused("imgsz", [](auto& o) { o.imgsz = {100, 96}; });
+    refused("try 112×96", [](auto& o) { o.imgsz = {100, 96}; });
+    refused("imgsz", [](auto& o) { o.imgsz = {-16, 96}; });
+    refused("imgsz", [](auto& o) { o.imgsz = {0, 96}; });
+    refused("imgsz", [](auto& o) { o.imgsz = {1 << 20, 96}; });
+    network_->input.shape = {-1, 3, 64, 96};
+    refused("takes 64×96 alone", [](auto& o) { o.imgsz = {64, 64}; });
+    TRTPOSE_EXPECT_ERROR(Engine(nullptr, people_spec()), ErrorCode::input, "no session");
+}
+
+TEST_F(EngineTest, ANetworkThatIsNotTheSpecsIsRefusedAtOnce) {
+    ModelSpec spec = people_spec();
+    spec.keypoints = 3;
+    TRTPOSE_EXPECT_ERROR(make(spec), ErrorCode::model, "check the model spec");
+    spec = people_spec();
+    spec.outputs = {"nothing"};
+    TRTPOSE_EXPECT_ERROR(make(spec), ErrorCode::model, "no output 'nothing'");
+    spec = people_spec();
+    spec.layout = Layout::final;
+    TRTPOSE_EXPECT_ERROR(make(spec), ErrorCode::model, "layout final");
+    network_->input.shape = {3, 64, 96};
+    TRTPOSE_EXPECT_ERROR(make(), ErrorCode::model, "expected N×3×H×W");
+    network_ = people_network();
+    network_->shapes = [](Size) { return std::vector<FakeNetwork::Shape>{{kFields, 0}}; };
+    TRTPOSE_EXPECT_ERROR(make(), ErrorCode::model, "anchors per image");
+    spec = make_spec(Layout::heads, 9, 1, 1, 1, 3);
+    TRTPOSE_EXPECT_ERROR(make(spec), ErrorCode::model, "9 strides");
+    spec = make_spec(Layout::heads, 1, 9, 1, 1, 3);
+    TRTPOSE_EXPECT_ERROR(make(spec), ErrorCode::model, "9 anchors");
+}
+
+TEST_F(EngineTest, OutputsAreTakenInTheOrderOfTheSpec) {
+    // The file lists the coarse head first.
+    ModelSpec spec = make_spec(Layout::heads, 2, 1, 1, 1, 3);
+    spec.imgsz = {16, 16};
+    spec.outputs = {"fine", "coarse"};
+    auto network = std::make_shared<FakeNetwork>();
+    network->output_names = {"coarse", "fine"};
+    network->shapes = [](Size size) {
+        return std::vector<FakeNetwork::Shape>{{9, size.height / 16, size.width / 16},
+                                               {9, size.height / 8, size.width / 8}};
+    };
+    network->answer = [](const float*, Size, const std::vector<float*>& outputs) {
+        std::fill_n(outputs[0], 9, 0.0f);
+        std::fill_n(outputs[1], 36, 0.0f);
+        outputs[0][4] = outputs[1][4 * 4] = -20;
+        for (const size_t cell : {1, 2, 3}) outputs[1][4 * 4 + cell] = -20;
+        outputs[1][4 * 4 + 3] = 5;  // objectness of the fine cell (1, 1)
+        outputs[1][5 * 4 + 3] = 5;
+    };
+    network_ = network;
+    Engine engine = make(spec);
+    const auto result = infer(engine, {Frame(1, 16, 16)});
+    ASSERT_EQ(result[0].count, 1);
+    EXPECT_EQ(result[0].keypoints[0], (1 - 0.5f) * 8) << "stride 8, cell 1";
+}
+
+TEST_F(EngineTest, FinalDetectionsAreSortedAndCutAndNeverSuppressed) {
+    ModelSpec spec = people_spec();
+    spec.layout = Layout::final;
+    network_->shapes = [](Size) { return std::vector<FakeNetwork::Shape>{{5, 12}}; };
+    network_->answer = [](const float*, Size, const std::vector<float*>& outputs) {
+        const float scores[] = {0.5f, 0.9f, 0.1f, 0.7f, 0.7f};
+        for (size_t i = 0; i < 5; ++i) {
+            const float row[] = {10, 10, 30, 50, scores[i], 0, static_cast<float>(i), 1, 1, 2, 2, 1};
+            std::copy(row, row + 12, outputs[0] + 12 * i);
+        }
+    };
+    Engine engine = make(spec);
+    const auto result = infer(engine, {Frame(1, 96, 64)});
+    EXPECT_EQ(result[0].scores, (std::vector<float>{0.9f, 0.7f, 0.7f, 0.5f}));
+    EXPECT_EQ(result[0].keypoints[6], 3.0f) << "of equal scores the lower row first";
+    EXPECT_EQ(result[0].keypoints[12], 4.0f);
+    Thresholds t;
+    t.max_det = 2;
+    EXPECT_EQ(engine.infer(views({Frame(1, 96, 64)}), t)[0].scores, (std::vector<float>{0.9f, 0.7f}));
+}
+
+TEST_F(EngineTest, NumbersThatAreNotFiniteGiveNoPoses) {
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                            -std::numeric_limits<float>::infinity()}) {
+        network_->answer = [bad](const float*, Size size, const std::vector<float*>& outputs) {
+            std::fill_n(outputs[0], kFields * (size.height / 8) * (size.width / 8), bad);
+        };
+        Engine engine = make();
+        EXPECT_EQ(infer(engine, {Frame(1, 50, 50)})[0].count, 0) << bad;
+    }
+}
+
+}  // namespace
+}  // namespace trtpose::test
