@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ._machine import cpu_name, usable_cores
 from .errors import InputError
 from .sources import decode_picture
 
@@ -42,9 +43,9 @@ def synthetic_picture(height: int = 1080, width: int = 1920, *, seed: int = 1) -
 def machine() -> dict[str, Any]:
     """What a figure depends on: processor, cores this process may use, system and versions."""
     info: dict[str, Any] = {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count() or 1,
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "usable_cores": usable_cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -174,14 +175,6 @@ def _summary(values: list[float]) -> dict[str, float]:
         "p99_ms": round(float(np.percentile(array, 99)), 4),
         "mean_ms": round(float(array.mean()), 4),
     }
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.lower().startswith(("model name", "hardware")):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _memory_total() -> int | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from .errors import InputError
+from ._machine import cpu_name, usable_cores
+from .errors import InputError, ModelError
 from .results import Poses
 from .spec import ModelSpec
 
@@ -292,28 +293,14 @@ def letterbox(
 
 def system_info() -> dict[str, Any]:
     """What trtpose finds on this machine: versions, processor, backends and what is missing."""
-    import platform
-
     return {
         "trtpose": _core.version(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
-        "cpu_threads": len(os.sched_getaffinity(0)),
+        "cpu": cpu_name(),
+        "cpu_threads": usable_cores(),
         "backends": _core.backends(),
     }
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    import platform
-
-    return platform.processor() or platform.machine()
 
 
 def model_info(path: str | os.PathLike[str], spec: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -330,8 +317,6 @@ def model_info(path: str | os.PathLike[str], spec: str | os.PathLike[str] | None
     Raises:
         ModelError: the file cannot be read.
     """
-    from .errors import ModelError
-
     info = _core.read_model_file(os.fspath(path))
     try:
         text, origin = _core.find_spec(os.fspath(path), os.fspath(spec) if spec else "")

@@ -40,7 +40,7 @@ class Poses:
     """The people found in one frame, best first. All coordinates are pixels of the original frame.
 
     A pixel's centre lies at whole numbers plus one half: x runs from 0 at the left edge of the frame to its width at
-    the right edge, y from 0 at the top to its height. Boxes lie inside the frame or not, as the network gives them.
+    the right edge, y from 0 at the top to its height. The engine clips boxes to the frame and leaves keypoints alone.
 
     Attributes:
         boxes: (n, 4) float32, left, top, right, bottom.
