@@ -80,7 +80,9 @@ def fetch(
     try:
         _download(url, partial)
     except (OSError, HTTPException, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        reason: object = error
+        if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
+            reason = error.reason
         raise InputError(
             f"{entry.name}: the download failed ({str(reason)[:200] or type(error).__name__}); run the command again "
             "to continue "

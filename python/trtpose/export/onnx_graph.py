@@ -394,14 +394,14 @@ def _grid(w: GraphWriter, head: str, stride: int, shape: Shape, name: str) -> st
         rows, columns = np.mgrid[: shape.height // stride, : shape.width // stride]
         cells = np.stack([columns, rows], -1).reshape(1, 1, -1, 2)
         return w.constant(f"{name}.grid", ((cells - 0.5) * stride).astype(np.float32))
-    size = w.node("Shape", [head], name, start=2)
-    one = w.constant("one", np.array([1], np.int64))
-    area = w.node("Concat", [size, one], f"{name}/area", axis=0)
+    # The whole shape and then Gather: older TensorRT parsers ignore the attributes of Shape.
+    size = w.node("Shape", [head], name)
+    sides = w.node("Gather", [size, w.constant("sides", np.array([2, 3], np.int64))], name, axis=0)
+    area = w.node("Concat", [sides, w.constant("one", np.array([1], np.int64))], f"{name}/area", axis=0)
+    limits = [w.constant(key, np.array(value, np.int64)) for key, value in (("from", 0), ("step", 1))]
     axes: list[str] = []
-    for axis, lengths in ((1, [1, -1, 1]), (0, [-1, 1, 1])):
-        index = w.constant(f"axis_{axis}", np.array(axis, np.int64))
-        length = w.node("Gather", [size, index], name, axis=0)
-        limits = [w.constant(key, np.array(value, np.int64)) for key, value in (("from", 0), ("step", 1))]
+    for axis, lengths in ((3, [1, -1, 1]), (2, [-1, 1, 1])):
+        length = w.node("Gather", [size, w.constant(f"axis_{axis}", np.array(axis, np.int64))], name, axis=0)
         line = w.node("Cast", [w.node("Range", [limits[0], length, limits[1]], name)], name, to=TensorProto.FLOAT)
         line = w.node("Reshape", [line, w.constant(f"{name}.line_{axis}", np.array(lengths, np.int64))], name)
         axes.append(w.node("Expand", [line, area], name))
