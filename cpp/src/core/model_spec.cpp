@@ -2,6 +2,7 @@
 #include "trtpose/model_spec.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -118,11 +119,11 @@ std::string json_list(const std::vector<T>& values, F&& one) {
     return out + "]";
 }
 
-std::string json_number(double value) {
-    std::ostringstream out;
-    out.precision(9);
-    out << value;
-    return out.str();
+/// The shortest text that reads back as the same number; not by a stream, which would follow the program's locale.
+std::string json_number(float value) {
+    char buffer[32];
+    const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+    return std::string(buffer, result.ptr);
 }
 
 ModelSpec read_spec(const Literal& root, const std::string& source) {
