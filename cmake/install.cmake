@@ -13,5 +13,7 @@ configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/trtposeConfig.cmake.i
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/trtposeConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/trtposeConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/trtposeConfigVersion.cmake"
   DESTINATION ${_trtpose_config})
+# The prefix from where the file lies, so that an installation may be moved, as with find_package.
+file(RELATIVE_PATH _trtpose_up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 configure_file("${PROJECT_SOURCE_DIR}/cmake/trtpose.pc.in" "${CMAKE_CURRENT_BINARY_DIR}/trtpose.pc" @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/trtpose.pc" DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
