@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <locale>
 #include <random>
 
 #include "core/literal.hpp"
@@ -76,6 +77,20 @@ TEST(ModelSpec, NumbersSurviveBitByBit) {
         ASSERT_EQ(again.anchors, spec.anchors) << "seed " << seed();
         ASSERT_EQ(again.sigmas, spec.sigmas);
     }
+}
+
+TEST(ModelSpec, TheProgramsLocaleDoesNotShow) {
+    struct Comma : std::numpunct<char> {
+        char do_decimal_point() const override { return ','; }
+        char do_thousands_sep() const override { return '.'; }
+        std::string do_grouping() const override { return "\3"; }
+    };
+    const std::string before = parse(kFull).to_json();
+    const std::locale old = std::locale::global(std::locale(std::locale::classic(), new Comma));
+    const std::string json = parse(full_with("[4, 5]", "[1234.5, 5]")).to_json();
+    std::locale::global(old);
+    EXPECT_NE(json.find("[1234.5, 5]"), json.npos) << json;
+    EXPECT_NE(before.find("0.026"), before.npos) << before;
 }
 
 TEST(ModelSpec, DefaultsStandForWhatIsLeftOut) {

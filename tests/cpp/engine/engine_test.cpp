@@ -321,6 +321,16 @@ TEST_F(EngineTest, MemoryIsPlannedBeforeTheFirstFrame) {
     }
 }
 
+TEST_F(EngineTest, MemoryThatCannotBeHadIsABudgetError) {
+    // A thousand images of 2^30 anchors with 305 numbers each: more than a process can address.
+    ModelSpec spec = people_spec();
+    spec.keypoints = 100;
+    network_->shapes = [](Size) { return std::vector<FakeNetwork::Shape>{{305, 1 << 30}}; };
+    EngineOptions options;
+    options.batch = 1024;
+    TRTPOSE_EXPECT_ERROR(make(spec, options), ErrorCode::budget, "no memory for");
+}
+
 TEST_F(EngineTest, ACallThatGoesOverTheBudgetFailsAloneAndTheEngineGoesOn) {
     EngineOptions options;
     options.vram_budget = make().memory().total();

@@ -87,6 +87,50 @@ TEST_P(LetterboxTest, EqualsOpenCv) {
     }
 }
 
+TEST_P(LetterboxTest, VideoFramesEqualOpenCv) {
+    TRTPOSE_GOLDENS_OR_SKIP(goldens, "nv12");
+    const size_t cases = goldens.size() / 3;
+    ASSERT_GE(cases, 5u);
+    for (size_t i = 0; i < cases; ++i) {
+        const auto& luma = goldens.at(std::to_string(i) + "/luma");
+        const auto& chroma = goldens.at(std::to_string(i) + "/chroma");
+        const auto& expected = goldens.at(std::to_string(i) + "/input");
+        const Size size{static_cast<int>(expected.shape[0]), static_cast<int>(expected.shape[1])};
+        const auto wanted = normalised(expected.bytes, size, {}, PixelFormat::bgr);
+        const auto width = static_cast<int>(luma.shape[1]), height = static_cast<int>(luma.shape[0]);
+        const ops::Letterbox op(ModelSpec{}, size);
+        const auto run_on = [&](const ImageView& frame) {
+            const auto output = array<float>(3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width));
+            const auto placement = array<math::Letterbox>(1);
+            ops::Letterbox::check(frame, context().device, "frame");
+            op(Span<const ImageView>(&frame, 1), output.data(), placement.data(),
+               workspace(op.workspace_bytes(1, context().device)), context());
+            return output.get();
+        };
+        const auto d_luma = array(luma.bytes), d_chroma = array(chroma.bytes);
+        ImageView frame{d_luma.data(), width, height, 0, PixelFormat::nv12, context().device};
+        frame.chroma = d_chroma.data();
+        EXPECT_EQ(run_on(frame), wanted) << "planes apart, case " << i;
+
+        // One block as decoders give it, rows longer than the picture, the chroma right behind the luma.
+        const int stride = width + 14;
+        std::vector<uint8_t> block;
+        for (const auto* plane : {&luma.bytes, &chroma.bytes}) {
+            for (size_t row = 0; row < plane->size(); row += static_cast<size_t>(width)) {
+                const auto begin = plane->begin() + static_cast<ptrdiff_t>(row);
+                block.insert(block.end(), begin, begin + width);
+                block.insert(block.end(), 14, uint8_t{200});
+            }
+        }
+        block.resize(block.size() - 14);
+        const auto d_block = array(block);
+        frame.data = d_block.data();
+        frame.stride = frame.chroma_stride = stride;
+        frame.chroma = nullptr;
+        EXPECT_EQ(run_on(frame), wanted) << "one block, case " << i;
+    }
+}
+
 TEST_P(LetterboxTest, RandomFramesOfAllKinds) {
     std::mt19937 random(seed());
     const auto side = [&](int limit) { return 1 + static_cast<int>(random() % static_cast<unsigned>(limit)); };

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write reference values in a form that C++ reads without a library.
 
-``export_goldens.py OUT ARCHIVE.npz...`` writes ``OUT/NAME.bin`` for every archive and ``OUT/letterbox.bin``, pictures
-and what OpenCV makes of them, where OpenCV is installed.
+``export_goldens.py OUT ARCHIVE.npz...`` writes ``OUT/NAME.bin`` for every archive and ``OUT/letterbox.bin`` and
+``OUT/nv12.bin``, pictures and what OpenCV makes of them, where OpenCV is installed.
 
 A file holds, little-endian: the 4 bytes ``TPGD``, an int32 count of arrays, and for each array an int32 length of its
 name, the name, an int32 type (0: float32, 1: uint8, 2: int32), an int32 rank, an int64 per dimension and the numbers.
@@ -33,10 +33,25 @@ def write(path: Path, arrays: dict[str, Any]) -> None:
     path.write_bytes(b"".join(parts))
 
 
-def letterbox_cases(seed: int = 20240521) -> dict[str, Any]:
-    """Pictures (HWC, BGR), input sizes and the bytes OpenCV fills an input with (HWC, BGR)."""
+def framed(frame: Any, height: int, width: int) -> Any:
+    """What OpenCV makes of a picture: scaled to fit and set into a grey border, as the YOLO family rounds."""
     import cv2
 
+    h, w = frame.shape[:2]
+    r = min(height / h, width / w)
+    new_w = min(max(round(w * r), 1), width)
+    new_h = min(max(round(h * r), 1), height)
+    scaled = cv2.resize(frame, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+    dw, dh = (width - new_w) / 2, (height - new_h) / 2
+    top, bottom = round(dh - 0.1), round(dh + 0.1)
+    left, right = round(dw - 0.1), round(dw + 0.1)
+    out = cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(114, 114, 114))
+    assert out.shape == (height, width, 3)
+    return out
+
+
+def letterbox_cases(seed: int = 20240521) -> dict[str, Any]:
+    """Pictures (HWC, BGR), input sizes and the bytes OpenCV fills an input with (HWC, BGR)."""
     rng = np.random.default_rng(seed)
     shapes = [
         # frame height, width -> input height, width
@@ -47,17 +62,23 @@ def letterbox_cases(seed: int = 20240521) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     for index, (h, w, height, width) in enumerate(shapes):
         frame = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
-        r = min(height / h, width / w)
-        new_w = min(max(round(w * r), 1), width)
-        new_h = min(max(round(h * r), 1), height)
-        scaled = cv2.resize(frame, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
-        dw, dh = (width - new_w) / 2, (height - new_h) / 2
-        top, bottom = round(dh - 0.1), round(dh + 0.1)
-        left, right = round(dw - 0.1), round(dw + 0.1)
-        framed = cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(114, 114, 114))
-        assert framed.shape == (height, width, 3)
         arrays[f"{index}/frame"] = frame
-        arrays[f"{index}/input"] = framed
+        arrays[f"{index}/input"] = framed(frame, height, width)
+    return arrays
+
+
+def nv12_cases(seed: int = 20240521) -> dict[str, Any]:
+    """Video pictures (a plane of luma, a plane of interleaved chroma) and what OpenCV makes of them (HWC, BGR)."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, Any] = {}
+    shapes = [(48, 64, 48, 64), (48, 64, 96, 96), (2, 2, 32, 32), (240, 320, 192, 256), (130, 70, 64, 64)]
+    for index, (h, w, height, width) in enumerate(shapes):
+        planes = rng.integers(0, 256, (h * 3 // 2, w), dtype=np.uint8)
+        arrays[f"{index}/luma"] = planes[:h]
+        arrays[f"{index}/chroma"] = planes[h:]
+        arrays[f"{index}/input"] = framed(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_NV12), height, width)
     return arrays
 
 
@@ -69,11 +90,12 @@ def main(argv: list[str]) -> int:
         with np.load(archive) as arrays:
             write(out / (Path(archive).stem + ".bin"), {name: arrays[name] for name in arrays.files})
     try:
-        cases = letterbox_cases()
+        cases, video = letterbox_cases(), nv12_cases()
     except ImportError:
         print("letterbox references left out: OpenCV is not installed")
     else:
         write(out / "letterbox.bin", cases)
+        write(out / "nv12.bin", video)
     return 0
 
 
