@@ -4,6 +4,10 @@
 #include "trtpose/math/letterbox.hpp"
 #include "trtpose/views.hpp"
 
+namespace trtpose {
+class ThreadPool;
+}
+
 namespace trtpose::kernels {
 
 void decode_cpu(const ops::HeadView& heads, float conf, const ops::Candidates& out, ThreadPool* threads);

@@ -4,6 +4,10 @@
 #include "trtpose/context.hpp"
 #include "trtpose/views.hpp"
 
+namespace trtpose {
+class ThreadPool;
+}
+
 namespace trtpose::kernels {
 
 size_t nms_cpu_scratch(int batch, int capacity, int max_det);

@@ -10,7 +10,7 @@ namespace trtpose::ops {
 /// Run the twin for the context's device, `cpu()` or `cuda(stream)`; the only place where ops ask which twins the build
 /// has. `cuda` is a template, so that a build without CUDA never makes it.
 template <typename Cpu, typename Cuda>
-void dispatch(const Context& context, const char* op, Cpu&& cpu, [[maybe_unused]] Cuda&& cuda) {
+void dispatch(const Context& context, [[maybe_unused]] const char* op, Cpu&& cpu, [[maybe_unused]] Cuda&& cuda) {
     if (context.device.type == DeviceType::cpu) return cpu();
 #if TRTPOSE_WITH_CUDA
     const CudaDeviceGuard guard(context.device.index);

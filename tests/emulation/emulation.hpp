@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What tests ask of the model of CUDA.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace emulation {
+
+/// Order in which blocks, threads and streams go on. 0: as they are numbered; anything else shuffles, the same seed the
+/// same way.
+void set_schedule(uint64_t seed);
+
+/// Devices that cudaGetDeviceCount finds; 0: none, as on a machine without a driver.
+void set_devices(int count, size_t bytes_each = size_t{4} << 30);
+
+/// What broke the device since the last reset(), in words; empty if nothing did. After a fault every call fails with
+/// cudaErrorLaunchFailure, as with CUDA.
+std::string fault();
+void reset();
+
+struct Counts {
+    uint64_t launches = 0, blocks = 0, threads = 0, switches = 0, barriers = 0, warp_operations = 0;
+};
+Counts counts();
+
+/// Bytes taken with cudaMalloc and not given back.
+size_t device_bytes();
+
+}  // namespace emulation
