@@ -364,8 +364,9 @@ Engine::Engine(const std::string& path, const EngineOptions& options) {
     impl_->origin = found.origin;
 }
 
-Engine::Engine(std::unique_ptr<Session> session, const ModelSpec& spec, const EngineOptions& options)
-    : impl_(std::make_unique<Impl>(std::move(session), spec, options)) {
+Engine::Engine(std::unique_ptr<Session> session, const ModelSpec& spec, const EngineOptions& options) {
+    ModelSpec::from_json(spec.to_json(), "model spec " + spec.name);  // checks what a program put together
+    impl_ = std::make_unique<Impl>(std::move(session), spec, options);
     impl_->origin = "the caller";
 }
 

@@ -19,6 +19,11 @@ Decode::Decode(const ModelSpec& spec) : spec_(spec) {
             spec.strides.size(), " strides, at most ", HeadView::kMaxLevels, " are supported");
     require(spec.anchors_per_cell() <= HeadLevel::kMaxAnchors, ErrorCode::model, "model spec ", spec.name, ": ",
             spec.anchors_per_cell(), " anchors per cell, at most ", HeadLevel::kMaxAnchors, " are supported");
+    if (spec.layout != Layout::heads && spec.layout != Layout::heads5d) return;
+    bool complete = !spec.strides.empty() && spec.anchors.size() == spec.strides.size();
+    for (const auto& level : spec.anchors) complete = complete && level.size() == spec.anchors.front().size();
+    require(complete, ErrorCode::model, "model spec ", spec.name, ": layout ", to_string(spec.layout),
+            " needs as many anchors for each of its strides");
 }
 
 HeadView Decode::view(Span<const std::vector<int64_t>> shapes, Span<const float* const> data, Size input) const {
