@@ -487,6 +487,23 @@ TEST_F(EngineTest, ANetworkThatIsNotTheSpecsIsRefusedAtOnce) {
     TRTPOSE_EXPECT_ERROR(make(spec), ErrorCode::model, "9 anchors");
 }
 
+TEST_F(EngineTest, ASpecThatAProgramPutTogetherIsChecked) {
+    TRTPOSE_EXPECT_ERROR(make(ModelSpec{}), ErrorCode::model, "model spec");
+    const auto refused = [&](const char* part, auto&& change) {
+        ModelSpec spec = people_spec();
+        change(spec);
+        TRTPOSE_EXPECT_ERROR(make(spec), ErrorCode::model, part);
+    };
+    refused("strides", [](auto& s) { s.strides.clear(); });
+    refused("strides", [](auto& s) { s.strides[0] = 0; });
+    refused("names", [](auto& s) { s.names.clear(); });
+    refused("kpt_shape", [](auto& s) { s.keypoints = 0; });
+    refused("kpt_shape", [](auto& s) { s.keypoint_dims = 4; });
+    refused("std", [](auto& s) { s.std[1] = 0; });
+    refused("JSON", [](auto& s) { s.mean[1] = std::numeric_limits<float>::quiet_NaN(); });
+    refused("anchors", [](auto& s) { s.layout = Layout::heads, s.anchors.pop_back(); });
+}
+
 TEST_F(EngineTest, OutputsAreTakenInTheOrderOfTheSpec) {
     // The file lists the coarse head first.
     ModelSpec spec = make_spec(Layout::heads, 2, 1, 1, 1, 3);

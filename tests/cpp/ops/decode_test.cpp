@@ -5,6 +5,7 @@
 #include <limits>
 #include <random>
 
+#include "support/files.hpp"
 #include "support/goldens.hpp"
 #include "support/op_test.hpp"
 #include "trtpose/error.hpp"
@@ -406,6 +407,46 @@ TEST_P(DecodeTest, ABatchIsItsImagesOneByOne) {
             EXPECT_EQ(found[i].keypoints, expected[i].keypoints);
         }
     }
+}
+
+TEST(DecodeArguments, AreChecked) {
+    const auto refuses = [](const ModelSpec& spec, const std::vector<std::vector<int64_t>>& shapes, const char* part) {
+        const std::vector<const float*> data(shapes.size(), nullptr);
+        TRTPOSE_EXPECT_ERROR(ops::Decode(spec).view(shapes, data, {64, 64}), ErrorCode::model, part);
+    };
+    const ModelSpec good = make_spec(Layout::heads, 2, 3, 1, 17, 3);
+    const std::vector<std::vector<int64_t>> shapes = {{2, 171, 8, 8}, {2, 171, 4, 4}};
+    EXPECT_EQ(ops::Decode(good).view(shapes, std::vector<const float*>(2), {64, 64}).total_anchors, 3 * 80);
+    refuses(good, {shapes[0]}, "1 outputs where layout heads has 2");
+    refuses(good, {}, "0 outputs");
+    refuses(good, {{}, shapes[1]}, "no batch");
+    refuses(good, {{0, 171, 8, 8}, shapes[1]}, "no batch");
+    refuses(good, {{-1, 171, 8, 8}, shapes[1]}, "no batch");
+    refuses(good, {{2, 171, 8, 8}, {1, 171, 4, 4}}, "output 1");
+    refuses(good, {{2, 170, 8, 8}, shapes[1]}, "expects 2×171×8×8");
+    refuses(good, {{2, 171, 8, 4}, shapes[1]}, "output 0");
+    refuses(good, {{2, 3, 8, 8, 57}, shapes[1]}, "output 0");
+    ModelSpec spec = good;
+    spec.anchors.pop_back();
+    refuses(spec, shapes, "as many anchors");
+    spec = good;
+    spec.anchors[1].pop_back();
+    refuses(spec, shapes, "as many anchors");
+    spec = good;
+    spec.strides.clear();
+    spec.anchors.clear();
+    refuses(spec, shapes, "as many anchors");
+    refuses(make_spec(Layout::heads, 9, 1, 1, 1, 3), shapes, "9 strides");
+    refuses(make_spec(Layout::heads, 1, 9, 1, 1, 3), shapes, "9 anchors");
+    for (const Layout layout : {Layout::decoded, Layout::channels_first, Layout::final}) {
+        spec = good;
+        spec.layout = layout;
+        refuses(spec, {{1, 10}}, "check the model spec");
+        refuses(spec, {{1, 10, 11}}, "check the model spec");
+        refuses(spec, {{1, 1ll << 40, 1ll << 40}}, "too large");
+    }
+    spec.layout = Layout::decoded;
+    refuses(spec, {{1, 0, 57}}, "0 anchors");
 }
 
 }  // namespace

@@ -149,8 +149,17 @@ TEST_P(LetterboxTest, RandomFramesOfAllKinds) {
 
 TEST_P(LetterboxTest, ExtremeShapes) {
     std::mt19937 random(seed());
-    for (const auto& [width, height] : std::vector<std::pair<int, int>>{
-             {1, 1}, {1, 2}, {2, 1}, {1, 4000}, {4000, 1}, {2, 3000}, {3000, 2}, {5000, 7}, {7, 5000}}) {
+    for (const auto& [width, height] : std::vector<std::pair<int, int>>{{1, 1},
+                                                                        {1, 2},
+                                                                        {2, 1},
+                                                                        {1, 4000},
+                                                                        {4000, 1},
+                                                                        {2, 3000},
+                                                                        {3000, 2},
+                                                                        {5000, 7},
+                                                                        {7, 5000},
+                                                                        {ops::kMaxFrameSide, 1},
+                                                                        {1, ops::kMaxFrameSide}}) {
         for (const Size size : {Size{32, 32}, Size{1, 1}, Size{64, 1}, Size{1, 64}, Size{33, 95}}) {
             expect_reference(random_frame(random, width, height, 5), size);
             if (HasFatalFailure()) return;
