@@ -24,6 +24,7 @@ import export_support as support
 import trtpose
 from trtpose.export import checkpoint, network
 from trtpose.export.checkpoint import Checkpoint
+from trtpose.export.description import Description
 
 
 @pytest.fixture(scope="module")
@@ -388,6 +389,9 @@ def test_other_checkpoints_get_a_reason(small: network.Network, tmp_path: Path) 
     refused(with_yaml(width_multiple=1e9), "width_multiple")
     refused(with_yaml(nc="one"), "nc")
     refused(with_yaml(head=7), "head")
+    refused(
+        with_yaml(depth_multiple=100.0, backbone=[[-1, 1000, *row[2:]] for row in support.SMALL["backbone"]]), "blocks"
+    )
     refused(with_layer(1, [-1, 1, "GhostConv", [16, 3]]), r"layer 1 \(GhostConv\)")
     refused(with_layer(1, [-1, 1, "Conv", [10**9, 3]]), "layer 1")
     refused(with_layer(1, [-1, 1, "Conv", [16, "x"]]), "layer 1")
@@ -412,6 +416,21 @@ def test_other_checkpoints_get_a_reason(small: network.Network, tmp_path: Path) 
         return {"model": model}
 
     refused(extra, "no place for")
+
+
+@pytest.mark.parametrize("key", ["nc", "nkpt", "act", "anchors", "depth_multiple", "backbone", "argument", "kind"])
+def test_values_nested_without_end(key: str) -> None:
+    """Deep enough to exhaust the stack of whatever prints, compares or copies it."""
+    deep: Any = []
+    for _ in range(100000):
+        deep = [deep]
+    values: dict[str, Any] = {**support.SMALL, key: deep}
+    if key == "argument":
+        values["head"] = [[-1, 1, "Conv", [16, deep]]]
+    elif key == "kind":
+        values["head"] = [[-1, 1, deep, []]]
+    with pytest.raises(trtpose.ModelError):
+        Description.from_checkpoint(values, "test")
 
 
 def test_ultralytics_checkpoints_get_a_hint(saved: bytes, tmp_path: Path) -> None:

@@ -159,6 +159,7 @@ def test_official_address() -> None:
     assert entry.url == "https://github.com/WongKinYiu/yolov7/releases/download/v0.1/yolov7-w6-pose.pt"
     with pytest.raises(trtpose.InputError, match="--random"):
         download.fetch(CATALOGUE["yolov7-lite-s-face"])
+    assert all(entry.url.endswith(".pt") for entry in CATALOGUE.values() if entry.url)
 
 
 def test_export_by_name(
@@ -179,3 +180,18 @@ def test_export_by_name(
     made = trtpose.Engine("yolov7-w6-pose.onnx")
     assert made.spec.name == "yolov7-w6-pose"
     assert made.imgsz == (64, 64)
+
+
+def test_damaged_weights_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trtpose.cli import main
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    cached = tmp_path / "trtpose" / "yolov7-w6-pose.pt"
+    cached.parent.mkdir()
+    cached.write_bytes(b"PK half a file")
+    assert main(["export", "yolov7-w6-pose"]) == 1
+    assert f"delete {cached} to fetch it again" in capsys.readouterr().err
+    assert not (tmp_path / "yolov7-w6-pose.onnx").exists()

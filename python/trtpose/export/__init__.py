@@ -224,9 +224,13 @@ def export(
         from .download import fetch
 
         weights = fetch(lookup(name), report=report)
-        network = load(weights, arch)
-        network.spec = replace(network.spec, name=name)
-        network.license = lookup(name).license
+        try:
+            network = load(weights, arch)
+        except ModelError as error:
+            raise ModelError(f"{error}; delete {weights} to fetch it again") from None
+        entry = lookup(name)
+        network.spec = replace(network.spec, name=name, imgsz=(entry.imgsz, entry.imgsz))
+        network.license = entry.license
         target = Path(output) if output else Path(f"{name}.onnx")
     return export_network(
         network, target, imgsz=imgsz, layout=layout, batch=batch, dynamic=dynamic, verify=verify, report=report

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 from ..errors import InputError, ModelError
 from ..skeletons import COCO, FACE
 
-__all__ = ["CATALOGUE", "Description", "Entry", "Layer", "lookup"]
+__all__ = ["CATALOGUE", "Description", "Entry", "Layer", "brief", "lookup"]
 
 _MAX_LAYERS = 2000
 _MAX_WIDTH = 1 << 16
@@ -69,7 +69,7 @@ class Description:
 
         def bad(key: str, what: str) -> ModelError:
             return ModelError(
-                f"{source}: {key} of the network's description is {str(data.get(key))[:60]!r}, expected {what}"
+                f"{source}: {key} of the network's description is {brief(data.get(key))}, expected {what}"
             )
 
         def number(key: str, low: float, high: float, default: Any = None) -> float:
@@ -81,7 +81,8 @@ class Description:
         keypoints = data.get("nkpt")
         if not keypoints:
             raise ModelError(
-                f"{source}: the network has no keypoints (nkpt is {keypoints!r}); trtpose exports pose networks only"
+                f"{source}: the network has no keypoints (nkpt is {brief(keypoints)}); trtpose exports pose networks "
+                "only"
             )
         anchors = data.get("anchors")
         if (
@@ -126,6 +127,11 @@ class Description:
         )
 
 
+def brief(value: Any) -> str:
+    """A value of a checkpoint for an error message; containers may be nested without end and are only named."""
+    return repr(value)[:60] if value is None or isinstance(value, (bool, int, float, str)) else type(value).__name__
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -148,11 +154,16 @@ def _layer(row: Any, index: int, source: str) -> Layer:
         raise ModelError(
             f"{source}: layer {index} of the network's description is not [from, number, module, arguments]"
         )
-    arguments = tuple(tuple(a) if isinstance(a, list) else a for a in cast("Sequence[Any]", items[3]))
-    if any(_is_number(a) and not -_MAX_WIDTH <= cast("float", a) <= _MAX_WIDTH for a in arguments):
-        raise ModelError(
-            f"{source}: layer {index} ({items[2]}) has an argument beyond {_MAX_WIDTH}; the description is damaged"
-        )
+    arguments = tuple(
+        tuple(cast("list[Any]", a)) if isinstance(a, (list, tuple)) else a for a in cast("Sequence[Any]", items[3])
+    )
+    flat = [v for a in arguments for v in (cast("tuple[Any, ...]", a) if isinstance(a, tuple) else (a,))]
+    for value in flat:
+        number = _is_number(value)
+        if not (number or value is None or isinstance(value, (bool, str))) or (
+            number and not abs(cast("float", value)) <= _MAX_WIDTH
+        ):
+            raise ModelError(f"{source}: layer {index} ({items[2]}) has the argument {brief(value)}, which cannot be")
     inputs = cast("list[int]", origins)
     return Layer(tuple(inputs) if isinstance(origin, (list, tuple)) else inputs[0], items[1], items[2], arguments)
 
@@ -167,8 +178,7 @@ class Entry:
         imgsz: side in pixels of the square input it was trained at.
         names: class names.
         license: of the published weights.
-        url, size: the published weights and their size in bytes, where they can be fetched by name.
-        aliases: other names, such as those of the files.
+        url: of the published weights, where they can be fetched by name.
     """
 
     name: str
@@ -177,8 +187,11 @@ class Entry:
     names: tuple[str, ...]
     license: str
     url: str = ""
-    size: int = 0
-    aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def file(self) -> str:
+        """Name of the weights in the cache and on a mirror."""
+        return f"{self.name}.pt"
 
 
 class _Recipe:
@@ -334,13 +347,17 @@ _FACE_ANCHORS = (
     ((15.0, 19.0), (23.0, 30.0), (39.0, 52.0)),
     ((72.0, 97.0), (123.0, 164.0), (209.0, 297.0)),
 )
-_RELEASE = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1/"
+# As the projects' own read-me files name them.
+_YOLOV7 = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1/"
+_TI = (
+    "http://software-dl.ti.com/jacinto7/esd/modelzoo/gplv3/08_02_00_11/edgeai-yolov5/pretrained_models/checkpoints/"
+    "keypoint/coco/edgeai-yolov5/"
+)
+_TI_BEST = _TI + "other/best_models/"
 
 
-def _person(name: str, layers: tuple[Layer, ...], imgsz: int, *, url: str = "", size: int = 0, **options: Any) -> Entry:
-    return Entry(
-        name, Description(layers, 1, len(COCO), _COCO_ANCHORS, **options), imgsz, ("person",), "GPL-3.0", url, size
-    )
+def _person(name: str, layers: tuple[Layer, ...], imgsz: int, url: str = "", **options: Any) -> Entry:
+    return Entry(name, Description(layers, 1, len(COCO), _COCO_ANCHORS, **options), imgsz, ("person",), "GPL-3.0", url)
 
 
 def _face(name: str, layers: tuple[Layer, ...], **options: Any) -> Entry:
@@ -348,17 +365,35 @@ def _face(name: str, layers: tuple[Layer, ...], **options: Any) -> Entry:
 
 
 _ENTRIES = [
-    _person("yolov7-w6-pose", _w6_pose(), 960, deep_keypoints=True, url=_RELEASE + "yolov7-w6-pose.pt"),
-    _person("yolov5s6-pose", _yolov5_p6("Focus"), 960, depth=0.33, width=0.50, deep_keypoints=True),
-    _person("yolov5m6-pose", _yolov5_p6("Focus"), 960, depth=0.67, width=0.75, deep_keypoints=True),
-    _person("yolov5l6-pose", _yolov5_p6("Focus"), 960, deep_keypoints=True),
-    _person("yolov5s6-pose-ti-lite", _yolov5_p6("ConvFocus"), 640, depth=0.33, width=0.50, activation="ReLU"),
-    _person("yolov5m6-pose-ti-lite", _yolov5_p6("ConvFocus"), 640, depth=0.67, width=0.75, activation="ReLU"),
+    _person("yolov7-w6-pose", _w6_pose(), 960, _YOLOV7 + "yolov7-w6-pose.pt", deep_keypoints=True),
+    _person(
+        "yolov5s6-pose", _yolov5_p6("Focus"), 960,
+        _TI_BEST + "yolov5s6_960_64p8_87p4_kpts_head_6x_dwconv_3x3_lr_0p01/weights/last.pt",
+        depth=0.33, width=0.50, deep_keypoints=True,
+    ),
+    _person(
+        "yolov5m6-pose", _yolov5_p6("Focus"), 960,
+        _TI_BEST + "yolov5m6_960_67p8_89p3_kpts_head_6x_dwconv_3x3_lr_0p01/weights/last.pt",
+        depth=0.67, width=0.75, deep_keypoints=True,
+    ),
+    _person(
+        "yolov5l6-pose", _yolov5_p6("Focus"), 960,
+        _TI_BEST + "yolov5l6_960_69p6_90p1_kpts_head_6x_dwconv_3x3_lr_0p01/weights/last.pt",
+        deep_keypoints=True,
+    ),
+    _person(
+        "yolov5s6-pose-ti-lite", _yolov5_p6("ConvFocus"), 640, _TI + "yolov5s6_640_ti_lite_54p9_82p2/weights/last.pt",
+        depth=0.33, width=0.50, activation="ReLU",
+    ),
+    _person(
+        "yolov5m6-pose-ti-lite", _yolov5_p6("ConvFocus"), 640, _TI + "yolov5m6_640_ti_lite_60p5_86p8/weights/best.pt",
+        depth=0.67, width=0.75, activation="ReLU",
+    ),
     _person("yolov5l6-pose-ti-lite", _yolov5_p6("ConvFocus"), 640, activation="ReLU"),
     _face("yolov7-lite-t-face", _lite_face(16, (48, 96, 192), (2, 5, 2))),
     _face("yolov7-lite-s-face", _lite_face(32, (96, 192, 384), (3, 7, 3))),
     _face("yolov7-tiny-face", _tiny_face(), deep_keypoints=True),
-]
+]  # fmt: skip
 CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 """The networks that can be built without a checkpoint, by name."""
 

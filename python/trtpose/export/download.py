@@ -51,7 +51,8 @@ def fetch(
 
     Args:
         entry: of the catalogue.
-        base: address of a folder to fetch from in place of the official one; default ``$TRTPOSE_WEIGHTS_URL``.
+        base: address of a folder with ``NAME.pt`` files to fetch from in place of the official places; default
+            ``$TRTPOSE_WEIGHTS_URL``.
         folder: cache folder; default :func:`cache_folder`.
         report: called with a line of text as the work goes on.
 
@@ -65,17 +66,16 @@ def fetch(
             f"{entry.name}: its weights cannot be fetched by name; download a checkpoint and give the file, "
             "or add --random for random weights"
         )
-    name = entry.url.rpartition("/")[2]
-    target = (folder or cache_folder()) / name
+    target = (folder or cache_folder()) / entry.file
     if target.is_file():
         say(f"using {target}, SHA-256 {sha256(target)}")
         return target
-    base = base or os.environ.get("TRTPOSE_WEIGHTS_URL") or entry.url[: -len(name)]
-    url = base.rstrip("/") + "/" + name
+    base = base or os.environ.get("TRTPOSE_WEIGHTS_URL")
+    url = f"{base.rstrip('/')}/{entry.file}" if base else entry.url
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"{url}: not an http or https address")
     _files.make_folder(target.parent)
-    partial = target.with_name(name + ".part")
+    partial = target.with_name(entry.file + ".part")
     say(f"downloading {url}")
     try:
         _download(url, partial)

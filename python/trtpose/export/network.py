@@ -18,10 +18,11 @@ from ..skeletons import KNOWN
 from ..spec import ModelSpec
 from . import layers
 from .checkpoint import Checkpoint, Module
-from .description import CATALOGUE, Description, Layer, lookup
+from .description import CATALOGUE, Description, Layer, brief, lookup
 
 __all__ = ["Network", "build", "load", "random_network"]
 
+_MAX_BLOCKS = 3000
 _IMPLICIT = (layers.ImplicitAdd, layers.ImplicitMultiply)
 _ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.Identity)
 
@@ -319,6 +320,11 @@ def build(description: Description, source: str) -> tuple[Network, tuple[int, ..
     Raises:
         ModelError: a layer is unknown or does not fit those before it; the message names it.
     """
+    repeats = sum(max(round(layer.repeats * description.depth), 1) for layer in description.layers)
+    if repeats > _MAX_BLOCKS:
+        raise ModelError(
+            f"{source}: the network's description asks for {repeats} blocks, expected at most {_MAX_BLOCKS}"
+        )
     modules: list[nn.Module] = []
     sources: list[int | tuple[int, ...]] = []
     widths: list[int] = []
@@ -384,14 +390,14 @@ def _adopt(network: Network, found: Module, checkpoint: Checkpoint) -> None:
         if isinstance(module, nn.LeakyReLU) and theirs is not None:
             slope = theirs.attributes.get("negative_slope", module.negative_slope)
             if not isinstance(slope, (int, float)):
-                raise ModelError(f"{source}: {path} has the slope {str(slope)[:40]}, expected a number")
+                raise ModelError(f"{source}: {path} has the slope {brief(slope)}, expected a number")
             module.negative_slope = float(slope)
         elif isinstance(module, (nn.BatchNorm2d, *_IMPLICIT)) and theirs is None:
             replace(nn.Identity())
         elif isinstance(module, nn.BatchNorm2d) and theirs is not None:
             eps = theirs.attributes.get("eps", module.eps)
             if not isinstance(eps, float) or not 0 < eps < 1:
-                raise ModelError(f"{source}: {path} has eps {str(eps)[:40]}, expected a small positive number")
+                raise ModelError(f"{source}: {path} has eps {brief(eps)}, expected a small positive number")
             module.eps = eps
         elif isinstance(module, nn.Conv2d):
             if theirs is None:
@@ -400,9 +406,10 @@ def _adopt(network: Network, found: Module, checkpoint: Checkpoint) -> None:
                 value = theirs.attributes.get(key, getattr(module, key))
                 value = tuple(cast("list[Any]", value)) if isinstance(value, list) else value
                 if value != getattr(module, key):
+                    flat = isinstance(value, tuple) and all(isinstance(v, int) for v in cast("tuple[Any, ...]", value))
+                    shown = str(value)[:40] if flat else brief(value)
                     raise ModelError(
-                        f"{source}: {path} has {key} {str(value)[:40]} where its description gives "
-                        f"{getattr(module, key)}"
+                        f"{source}: {path} has {key} {shown} where its description gives {getattr(module, key)}"
                     )
             if "bias" in theirs.tensors and module.bias is None:
                 module.bias = nn.Parameter(torch.empty(module.out_channels, device="meta"))
@@ -467,7 +474,9 @@ def _class_names(value: Any, description: Description) -> tuple[str, ...]:
     names = list(cast("dict[Any, Any]", value).values()) if isinstance(value, dict) else value
     if not isinstance(names, (list, tuple)) or len(cast("list[Any]", names)) != description.classes:
         names = [str(i) for i in range(description.classes)]
-    texts = tuple(str(name)[:100] for name in cast("list[Any]", names))
+    texts = tuple(
+        str(name)[:100] if isinstance(name, (str, int)) else str(i) for i, name in enumerate(cast("list[Any]", names))
+    )
     if texts == ("0",):  # what the reference stores unless training named the class
         for entry in CATALOGUE.values():
             if entry.description.keypoints == description.keypoints:

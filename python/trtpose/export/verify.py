@@ -37,6 +37,7 @@ class Runner:
         ort: Any = require("onnxruntime", package="onnxruntime", extra="export", purpose="checking the exported model")
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores may be shared
         data = model if isinstance(model, bytes) else str(model)
         try:
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
