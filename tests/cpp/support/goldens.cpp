@@ -56,7 +56,8 @@ const Goldens* find_goldens(const std::string& name, std::string* why) {
     std::ifstream in(folder() + "/" + name + ".bin", std::ios::binary);
     if (!in.good()) {
         *why =
-            "no reference values " + name + "; they are made from the folder that TRTPOSE_SHARED names, at build time";
+            "no reference values " + name +
+            "; they are made at build time, by Python with NumPy and OpenCV, from the folder that TRTPOSE_SHARED names";
         return nullptr;
     }
     Reader reader(std::vector<char>(std::istreambuf_iterator<char>(in), {}));
