@@ -140,6 +140,25 @@ def test_odd_anchors_are_worked_out(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.reshape(2, 4), yaml["anchors"], rtol=1e-4)
 
 
+class Both(Decoding):
+    """What the reference gives where nothing is switched off: rows, and behind them every level's own."""
+
+    def forward(self, x: Any) -> Any:
+        self.grid = True
+        rows = super().forward(x)
+        self.grid = False
+        return (rows, *super().forward(x))
+
+
+def test_more_outputs_than_needed(tmp_path: Path) -> None:
+    source = support.make_network()
+    path = exported(tmp_path / "their.onnx", Both(source, grid=True), ["output", "a", "b"])
+    made = export.export(path)
+    assert "decoded output" in made.action
+    assert made.spec.anchors == source.spec.anchors
+    assert [v.name for v in onnx.load(made.path).graph.output] == ["head_4", "head_8"]
+
+
 class Different(Decoding):
     """A tail of another formula, which the cut must not take for the known one."""
 

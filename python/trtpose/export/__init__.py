@@ -200,6 +200,7 @@ def export(
 
     path = Path(source)
     if path.suffix.lower() == ".onnx" and str(source) not in CATALOGUE:
+        require("onnx", package="onnx", extra="export", purpose="reading ONNX")
         from .surgery import adopt
 
         target = Path(output) if output else path.with_name(path.stem + ".trtpose.onnx")
