@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
+#include <thread>
 
 #include "core/buffer.hpp"
 
@@ -30,6 +32,25 @@ TEST(ThreadPool, WhatTheBodyWroteIsSeenAfterwards) {
         pool.run(64, [&](int i) { squares[static_cast<size_t>(i)] += i; });
     }
     for (int i = 0; i < 64; ++i) EXPECT_EQ(squares[static_cast<size_t>(i)], 2000 * i);
+}
+
+TEST(ThreadPool, WaitsForTheSlowestThread) {
+    ThreadPool pool(2);
+    const auto caller = std::this_thread::get_id();
+    std::atomic<bool> worker_began{false};
+    std::atomic<int> ended{0};
+    pool.run(2, [&](int) {
+        if (std::this_thread::get_id() == caller) {
+            // Leave one index to the worker; should none come, the test still ends.
+            for (int i = 0; i < 2000 && !worker_began; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        } else {
+            worker_began = true;
+            std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        }
+        ++ended;
+    });
+    EXPECT_TRUE(worker_began);
+    EXPECT_EQ(ended, 2);
 }
 
 TEST(ThreadPool, ManyShortLivedPoolsStop) {
