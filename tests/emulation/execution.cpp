@@ -51,6 +51,14 @@ Counts counter;
 // The block that runs. One at a time in the whole program, which the runtime's lock sees to.
 std::vector<std::unique_ptr<Thread>> pool;
 std::vector<Thread*> ready;
+
+/// What most lanes of a warp wait for; others are looked for one by one.
+struct Meeting {
+    unsigned mask = 0, arrived = 0;
+    WarpOp op = WarpOp::sync;
+    int line = 0;
+};
+Meeting meetings[kLanes];
 size_t ready_head = 0;
 Fiber outside;
 Thread* self = nullptr;
@@ -97,9 +105,10 @@ std::string who(const Thread& t) {
     return out.str();
 }
 
-/// Stop the block for good.
-[[noreturn]] void fail(const std::string& what) {
-    problem = what;
+/// Stop the block for good. `what` makes the message, so that nothing of it is left on a stack that is given up.
+template <typename What>
+[[noreturn]] void fail(What&& what) {
+    problem = what();
     self->fiber.switch_to(outside);
     std::abort();
 }
@@ -125,7 +134,7 @@ std::string deadlock() {
 /// Leave the running fiber for the next that can go on; returns when it is this one's turn again.
 void yield() {
     ++counter.switches;
-    if (ready.empty()) fail(deadlock());
+    if (ready.empty()) fail(deadlock);
     Thread* next = pick();
     if (next == self) return;
     Thread* me = std::exchange(self, next);
@@ -139,13 +148,14 @@ void run_thread() {
     ++finished;
     ++counter.switches;
     if (finished == thread_count) self->fiber.leave_for(outside);
-    if (ready.empty()) fail(deadlock());
+    if (ready.empty()) fail(deadlock);
     Thread* me = std::exchange(self, pick());
     me->fiber.leave_for(self->fiber);
 }
 
 void run_block() {
     finished = at_barrier = 0;
+    for (Meeting& meeting : meetings) meeting = {};
     ready.clear();
     ready_head = 0;
     for (int i = 0; i < thread_count; ++i) {
@@ -183,7 +193,13 @@ uint64_t source_lane(const Thread& t, int lane, bool& inside) {
 }
 
 /// All lanes of the mask are there: give each its result.
-void finish_warp(Thread* const* lanes, unsigned mask) {
+void finish_warp(int first, unsigned mask) {
+    Thread* lanes[kLanes] = {};
+    for (int l = 0; l < kLanes; ++l) {
+        if (mask >> l & 1) lanes[l] = pool[static_cast<size_t>(first + l)].get();
+    }
+    Meeting& meeting = meetings[first / kLanes];
+    if (meeting.mask == mask) meeting.arrived = 0;
     uint64_t ballot = 0, sum = 0, most = 0;
     for (int l = 0; l < kLanes; ++l) {
         if (!(mask >> l & 1)) continue;
@@ -231,8 +247,10 @@ void barrier(const char* file, int line) {
         barrier_file = file;
         barrier_line = line;
     } else if (line != barrier_line || std::strcmp(file, barrier_file) != 0) {
-        fail(who(*self) + " is at the barrier " + place(file, line) + " while others wait at " +
-             place(barrier_file, barrier_line));
+        fail([&] {
+            return who(*self) + " is at the barrier " + place(file, line) + " while others wait at " +
+                   place(barrier_file, barrier_line);
+        });
     }
     self->state = State::barrier;
     self->file = file;
@@ -250,7 +268,7 @@ void barrier(const char* file, int line) {
 uint64_t warp(WarpOp op, unsigned mask, uint64_t value, int argument, int width, const char* file, int line) {
     ++counter.warp_operations;
     const int lane = self->number % kLanes, first = self->number - lane;
-    if (!(mask >> lane & 1)) fail(who(*self) + " is not in the mask it gives at " + place(file, line));
+    if (!(mask >> lane & 1)) fail([&] { return who(*self) + " is not in the mask it gives at " + place(file, line); });
     self->op = op;
     self->mask = mask;
     self->value = value;
@@ -259,27 +277,41 @@ uint64_t warp(WarpOp op, unsigned mask, uint64_t value, int argument, int width,
     self->file = file;
     self->line = line;
     self->state = State::warp;
-    Thread* lanes[kLanes] = {};
-    bool complete = true;
+    Meeting& meeting = meetings[first / kLanes];
+    if (meeting.arrived && meeting.mask == mask && meeting.op == op && meeting.line == line) {
+        meeting.arrived |= 1u << lane;
+        if (meeting.arrived == mask) finish_warp(first, mask);
+        yield();
+        return self->result;
+    }
+    unsigned arrived = 0;
     for (int l = 0; l < kLanes; ++l) {
         if (!(mask >> l & 1)) continue;
         if (first + l >= thread_count)
-            fail(who(*self) + " names lane " + std::to_string(l) + " at " + place(file, line) +
-                 ", which the block does not have");
-        Thread* other = lanes[l] = pool[static_cast<size_t>(first + l)].get();
+            fail([&] {
+                return who(*self) + " names lane " + std::to_string(l) + " at " + place(file, line) +
+                       ", which the block does not have";
+            });
+        const Thread* other = pool[static_cast<size_t>(first + l)].get();
         if (other->state == State::done)
-            fail(who(*self) + " names lane " + std::to_string(l) + " at " + place(file, line) + ", which has returned");
-        if (other->state != State::warp) {
-            complete = false;
-        } else if (other->mask != mask || other->op != op || other->line != line) {
+            fail([&] {
+                return who(*self) + " names lane " + std::to_string(l) + " at " + place(file, line) +
+                       ", which has returned";
+            });
+        if (other->state != State::warp) continue;
+        if (other->mask != mask || other->op != op || other->line != line) {
             // Lanes that wait elsewhere for others may come here later, unless they wait for this one.
             if (other->mask >> lane & 1)
-                fail(who(*self) + " is at " + place(file, line) + " while lane " + std::to_string(l) +
-                     " waits for it at " + place(other->file, other->line));
-            complete = false;
+                fail([&] {
+                    return who(*self) + " is at " + place(file, line) + " while lane " + std::to_string(l) +
+                           " waits for it at " + place(other->file, other->line);
+                });
+        } else {
+            arrived |= 1u << l;
         }
     }
-    if (complete) finish_warp(lanes, mask);
+    if (!meeting.arrived) meeting = {mask, arrived, op, line};
+    if (arrived == mask) finish_warp(first, mask);
     yield();
     return self->result;
 }
@@ -303,7 +335,7 @@ void* shared_block(const char* file, int line, size_t bytes) {
         array = take_shared(bytes);
         size_t total = 0;
         for (const auto& [key, other] : shared_arrays) total += other.bytes;
-        if (total > (48 << 10)) fail(kernel_name + ": more than 48 KiB of static shared memory");
+        if (total > (48 << 10)) fail([&] { return kernel_name + ": more than 48 KiB of static shared memory"; });
     }
     return array.data;
 }

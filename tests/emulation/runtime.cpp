@@ -27,6 +27,7 @@ struct GraphExec {
 struct Stream {
     std::deque<Work> waiting;
     uint64_t given = 0, done = 0;
+    bool busy = false;         ///< its work is being carried out, perhaps waiting for another stream
     Graph* capture = nullptr;  ///< being recorded
     bool invalid = false;      ///< the recording met something that cannot be recorded
     bool origin = false;
@@ -79,7 +80,9 @@ const Memory* find(const void* pointer) {
 void step(Stream& stream) {
     const Work work = std::move(stream.waiting.front());
     stream.waiting.pop_front();
+    stream.busy = true;
     if (broken.empty()) work();
+    stream.busy = false;
     ++stream.done;
 }
 
@@ -88,7 +91,7 @@ void run_until(Stream& stream, uint64_t ticket) {
     while (stream.done < ticket) {
         if (schedule() && random().below(3) == 0) {
             for (Stream* other : streams) {
-                if (other != &stream && !other->waiting.empty() && random().below(2)) step(*other);
+                if (other != &stream && !other->busy && !other->waiting.empty() && random().below(2)) step(*other);
             }
         }
         // A wait for another stream, carried out in between, may have come back here.

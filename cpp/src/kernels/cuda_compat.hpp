@@ -18,7 +18,7 @@
 #define TRTPOSE_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #else
 #define TRTPOSE_LAUNCH(kernel, grid, block, shared, stream, ...) \
-    emulation::launch(#kernel, (kernel), (grid), (block), (shared), static_cast<cudaStream_t>(stream), __VA_ARGS__)
+    emulation::launch(#kernel, (kernel), (grid), (block), (shared), static_cast<cudaStream_t>(stream), ##__VA_ARGS__)
 #define TRTPOSE_SHARED(type, name, count) type* const name = emulation::shared_array<type>(__FILE__, __LINE__, count)
 #define TRTPOSE_DYNAMIC_SHARED(name) unsigned char* const name = emulation::dynamic_shared()
 #endif
