@@ -715,15 +715,24 @@ def _info_arguments(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", nargs="?", help="ONNX model or engine file (default: this installation)"
     )
     _add_spec(parser)
+    parser.add_argument(
+        "--imgsz", type=_size, metavar="N|HxW", help="size to count and plan for (default: the model's)"
+    )
+    parser.add_argument(
+        "--batch", type=_count, metavar="N", help="frames per run to plan for (default: the model's, or 1)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _run_info(args: argparse.Namespace) -> int:
     import trtpose
 
-    if args.file is None and args.spec is not None:
-        raise InputError("--spec describes a model file; name the file as well")
-    info = trtpose.system_info() if args.file is None else trtpose.model_info(args.file, spec=args.spec)
+    if args.file is None and (args.spec, args.imgsz, args.batch) != (None, None, None):
+        raise InputError("--spec, --imgsz and --batch are about a model file; name the file as well")
+    if args.file is None:
+        info = trtpose.system_info()
+    else:
+        info = trtpose.model_info(args.file, spec=args.spec, imgsz=args.imgsz, batch=args.batch)
     if args.json:
         _write_json("-", info)
     else:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import _core
 from ._machine import cpu_name, usable_cores
-from .errors import InputError, ModelError
+from .errors import Error, InputError, ModelError
 from .results import Poses
 from .spec import ModelSpec
 
@@ -303,20 +303,31 @@ def system_info() -> dict[str, Any]:
     }
 
 
-def model_info(path: str | os.PathLike[str], spec: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-    """What a model file says of itself, without opening it in a backend.
+def model_info(
+    path: str | os.PathLike[str],
+    spec: str | os.PathLike[str] | None = None,
+    *,
+    imgsz: int | Sequence[int] | None = None,
+    batch: int | None = None,
+) -> dict[str, Any]:
+    """What a model file says of itself, how much it computes and what running it would take.
 
     Args:
         path: an ONNX model.
         spec: model spec file for models that carry none.
+        imgsz: input height and width in pixels to count and plan for; by default the model's.
+        batch: frames per run to plan for; by default the model's, or 1.
 
     Returns:
-        path, kind, inputs, outputs, parameters, weight_bytes, opset, producer, metadata; and either spec and
-        spec_origin, or spec_problem, which says why there is none.
+        path, kind, inputs, outputs, parameters, weight_bytes, opset, producer, metadata; spec and spec_origin, or
+        spec_problem, which says why there is none; macs (multiply-adds of one picture at macs_imgsz), or macs_problem;
+        memory (planned bytes for batch frames, by part) or memory_problem.
 
     Raises:
         ModelError: the file cannot be read.
     """
+    from .cost import model_cost
+
     info = _core.read_model_file(os.fspath(path))
     try:
         text, origin = _core.find_spec(os.fspath(path), os.fspath(spec) if spec else "")
@@ -326,4 +337,20 @@ def model_info(path: str | os.PathLike[str], spec: str | os.PathLike[str] | None
         if spec:
             raise
         info["spec_problem"] = str(error)
+    size = parse_imgsz(imgsz)
+    if size == (0, 0):
+        fixed = info["inputs"][0]["shape"][2:]
+        size = tuple(fixed) if len(fixed) == 2 and min(fixed) > 0 else tuple(info.get("spec", {}).get("imgsz", ()))
+    try:
+        info["macs"] = model_cost(os.fspath(path), size or None)["macs"]
+        info["macs_imgsz"] = list(size)
+    except Error as error:
+        info["macs_problem"] = str(error)
+    if "spec" in info:
+        try:
+            engine = Engine(path, spec=spec, imgsz=imgsz, batch=batch)
+            info["batch"] = engine.batch
+            info["memory"] = engine.memory
+        except Error as error:
+            info["memory_problem"] = str(error)
     return info

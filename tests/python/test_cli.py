@@ -807,8 +807,9 @@ def test_info(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trtpose, "system_info", lambda: system, raising=False)
     asked: list[Any] = []
 
-    def model_info(path: str, spec: Any = None) -> dict[str, Any]:
+    def model_info(path: str, spec: Any = None, **options: Any) -> dict[str, Any]:
         asked.append((path, spec))
+        assert options == {"imgsz": None, "batch": None}
         return {"path": path, "inputs": [{"name": "images", "shape": [1, 3, 64, 96]}], "spec": PERSON.to_dict()}
 
     monkeypatch.setattr(trtpose, "model_info", model_info, raising=False)
@@ -946,7 +947,12 @@ def test_bench_and_info_of_a_model(shared: Path, capsys: pytest.CaptureFixture[s
     assert result["memory"]["planned"]["total"] > 0
     status, out, _ = real_run(capsys, "info", model, "--json")
     assert status == 0
-    assert json.loads(out)["spec"]["layout"] == "channels_first"
+    info = json.loads(out)
+    assert info["spec"]["layout"] == "channels_first"
+    # 2.9 million weights in the file; the multiply-adds of its convolutions at 256x256, by OpenVINO's shapes.
+    assert 2.5e6 < info["parameters"] < 4.5e6
+    assert 0.4e9 < info["macs"] < 1.0e9
+    assert info["memory"]["weights"] == info["weight_bytes"]
     status, out, _ = real_run(capsys, "info")
     assert status == 0
     assert "openvino" in out

@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 import onnx_models
@@ -576,3 +577,34 @@ def test_faces_in_a_group(shared: Path) -> None:
     )
     assert inside.mean() > 0.95
     assert (faces.keypoints[:, :2, 1].mean(1) < faces.keypoints[:, 3:, 1].mean(1)).all()
+
+
+@pytest.mark.shared
+def test_decoded_file_without_metadata_runs_as_it_is(shared: Path, tmp_path: Path) -> None:
+    """What the reference exporter leaves behind: one tensor `output`, 57 numbers a row, no metadata."""
+    export = pytest.importorskip("trtpose.export", reason="trtpose[export] is not installed")
+    pytest.importorskip("torch")
+    golden = np.load(shared / "golden" / "yolov7-w6-pose-eighth.npz")
+    path = tmp_path / "network.onnx"
+    size = golden["images"].shape[2:]
+    export.export(shared / "golden" / "yolov7-w6-pose-eighth.pt", path, imgsz=size, layout="decoded")
+    model = onnx.load(str(path))
+    del model.metadata_props[:]
+    onnx.save(model, str(path))
+    assert [output.name for output in model.graph.output] == ["output"]
+
+    engine = Engine(path, conf=0.0, iou=1.0, max_det=30000)
+    assert (engine.spec.layout, engine.spec_origin) == ("decoded", "names and shapes")
+    (poses,) = engine.infer(golden["images"][:1])
+    rows = golden["decoded"][0]
+    scores = rows[:, 4] * rows[:, 5]
+    order = np.argsort(-scores, kind="stable")
+    assert len(poses) == len(rows)
+    # Float32 convolutions in another order than the reference's: relative 1e-5 of a score.
+    np.testing.assert_allclose(poses.scores, scores[order], rtol=1e-4)
+    # Equal scores to that precision may swap places; the set of keypoints is compared row by row where they do not.
+    gaps = np.abs(np.diff(scores[order])) > 1e-4 * scores[order][1:]
+    alone = np.concatenate([[True], gaps]) & np.concatenate([gaps, [True]])
+    assert alone.sum() > 100
+    points = rows[order, 6:].reshape(len(rows), -1, 3)
+    np.testing.assert_allclose(poses.keypoints[alone], points[alone], rtol=1e-4, atol=2e-2)

@@ -3,6 +3,8 @@
 
 #include <sched.h>
 
+#include <system_error>
+
 namespace trtpose {
 
 int ThreadPool::available() {
@@ -14,7 +16,11 @@ int ThreadPool::available() {
 
 ThreadPool::ThreadPool(int threads) {
     if (threads <= 0) threads = available();
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    try {
+        for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+        // The system gives no more threads: the ones there are share the work.
+    }
 }
 
 ThreadPool::~ThreadPool() {
