@@ -8,3 +8,5 @@ export PATH="$venv/bin:$PATH"
 cmake --preset "$preset" -DPython3_EXECUTABLE="$venv/bin/python"
 cmake --build --preset "$preset"
 ctest --test-dir "build/$preset" --output-on-failure --no-tests=error
+# ctest keeps quiet about how many tests each program ran; the programs leave that in files.
+cat "build/$preset"/tests/*/*.counts

@@ -149,8 +149,7 @@ struct Engine::Impl {
         } else {
             batch = options.batch ? options.batch : 1;
         }
-        // Plan before the first frame; a batch nobody asked for gives way to the budget, one that was asked for does
-        // not.
+        // Plan, and compare with the budget, before the first frame.
         prepare(batch, imgsz, defaults);
     }
 
@@ -193,7 +192,7 @@ struct Engine::Impl {
         }
         Planner planner(arena.data());
         lay_out(planner, shape, heads, n, size, t);
-        plan = wanted;
+        if (wanted.total() > plan.total()) plan = wanted;  // the block stays as large as it once had to be
     }
 
     void lay_out(Planner& planner, const SessionShape& shape, const ops::HeadView& heads, int n, Size size,
