@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""CUDA benchmarks: trtpose's operations, and the same work in PyTorch where it is installed with CUDA.
+
+    python benchmarks/cuda.py --binary build/cuda/benchmarks/trtpose_bench_cuda --json FILE
+
+Every figure of trtpose comes with `floor_bytes`, the bytes the operation cannot do without, and `gb_per_s`, those bytes
+over the time; `bandwidth_gb_per_s` is what a plain copy on the same GPU reaches, so that their ratio says how far from
+the floor an operation is. Needs a GPU; writes nothing without one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SIDE, STRIDES, ANCHORS, FIELDS = 960, (8, 16, 32, 64), 3, 57
+
+
+def run_binary(binary: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    done = subprocess.run([str(binary)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip() or f"{binary} failed with status {done.returncode}")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return lines[0], lines[1:]
+
+
+def run_torch() -> dict[str, Any]:
+    """Decode and greedy NMS as people write them with torchvision, letterbox by interpolate; empty without torch."""
+    try:
+        import torch
+    except ImportError:
+        return {"skipped": "torch is not installed"}
+    if not torch.cuda.is_available():
+        return {"skipped": "torch sees no GPU"}
+    try:
+        from torchvision.ops import nms  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return {"skipped": "torchvision is not installed"}
+
+    def measure(run: Any) -> float:
+        times: list[float] = []
+        for i in range(25):
+            start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            run()
+            stop.record()
+            torch.cuda.synchronize()
+            if i >= 5:
+                times.append(start.elapsed_time(stop) * 1000)
+        return round(statistics.median(times), 2)
+
+    out: dict[str, Any] = {"torch": torch.__version__, "us": {}}
+    big = torch.empty(1 << 28, dtype=torch.uint8, device="cuda")
+    other = torch.empty_like(big)
+    out["bandwidth_gb_per_s"] = round(2 * big.numel() / measure(lambda: other.copy_(big)) / 1000, 1)
+    for batch in (1, 8, 32):
+        frames = torch.randint(0, 256, (batch, 1080, 1920, 3), dtype=torch.uint8, device="cuda")
+
+        def letterbox(frames: torch.Tensor = frames) -> None:
+            x = frames.flip(-1).permute(0, 3, 1, 2).float()
+            x = torch.nn.functional.interpolate(x, (540, 960), mode="bilinear", align_corners=False)
+            torch.nn.functional.pad(x, (0, 0, 210, 210), value=114.0).div_(255)
+
+        heads = [torch.randn(batch, ANCHORS, SIDE // s, SIDE // s, FIELDS, device="cuda") for s in STRIDES]
+        for head in heads:
+            head[..., 4] -= 5.5  # about 2,000 candidates at confidence 0.25
+
+        def postprocess(heads: list[torch.Tensor] = heads) -> None:
+            flat: list[torch.Tensor] = []
+            for head, stride in zip(heads, STRIDES, strict=True):
+                n, a, h, w, f = head.shape
+                y, x = torch.meshgrid(torch.arange(h, device="cuda"), torch.arange(w, device="cuda"), indexing="ij")
+                grid = torch.stack((x, y), -1)
+                out_ = head.clone()
+                out_[..., :6] = head[..., :6].sigmoid()
+                out_[..., :2] = (out_[..., :2] * 2 - 0.5 + grid) * stride
+                out_[..., 2:4] = (out_[..., 2:4] * 2) ** 2 * stride * 4
+                flat.append(out_.view(n, a * h * w, f))
+            for image in torch.cat(flat, 1):
+                image = image[image[:, 4] > 0.25]
+                scores = image[:, 4] * image[:, 5]
+                half = image[:, 2:4] / 2
+                boxes = torch.cat((image[:, :2] - half, image[:, :2] + half), 1)
+                image[nms(boxes, scores, 0.65)[:300]]
+
+        out["us"][f"letterbox batch {batch}"] = measure(letterbox)
+        out["us"][f"decode+nms batch {batch}"] = measure(postprocess)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    args = parser.parse_args()
+    machine, figures = run_binary(args.binary)
+    result = {
+        "machine": {**machine, "host": platform.processor() or platform.machine(), "python": platform.python_version()},
+        "trtpose": figures,
+        "torch": run_torch(),
+    }
+    args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for row in figures:
+        speed = f"{row['us']:>9.2f} µs  {row['gb_per_s']:>8.1f} GB/s"
+        print(f"{row['op']:<18} batch {row['batch']:>2}  {speed}  {row['case']}")
+    goals = [
+        ("decode+nms, one image, about 2,000 candidates", "decode+nms", 1, 1500, 60.0),
+        ("decode+nms, per image at batch 32", "decode+nms", 32, 1500, 5.0),
+    ]
+    for name, op, batch, least, limit in goals:
+        for row in figures:
+            if row["op"] == op and row["batch"] == batch and least <= row["candidates"] <= 4000:
+                verdict = "met" if row["us_per_image"] <= limit else "MISSED"
+                print(f"goal {name}: {row['us_per_image']:.2f} of {limit} µs: {verdict} ({row['case']})")
+    for row in figures:
+        if row["op"] == "letterbox" and row["batch"] == 1 and row["case"].startswith("1920x1080"):
+            verdict = "met" if row["us"] <= 15 else "MISSED"
+            print(f"goal letterbox of a 1080p frame: {row['us']:.2f} of 15 µs: {verdict} ({row['case']})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
