@@ -8,6 +8,7 @@
 #include "core/cuda_check.hpp"
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
+#include "core/cuda_resources.hpp"
 #include "emulation.hpp"
 #include "kernels/cuda_compat.hpp"
 
@@ -159,6 +160,45 @@ TEST_F(Runtime, ErrorsBecomeExceptionsWithTheReason) {
     EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "the code is not left for the next";
     TRTPOSE_LAUNCH(add, 0, 1, 0, stream_, value_, 1);
     EXPECT_THROW(trtpose::cuda_check_launch("add"), trtpose::Error);
+}
+
+TEST_F(Runtime, ResourcesComeAndGo) {
+    {
+        const trtpose::CudaStream stream;
+        const trtpose::DeviceBuffer buffer(sizeof(int)), nothing(0);
+        const trtpose::PinnedBuffer staging(sizeof(int));
+        EXPECT_EQ(nothing.data(), nullptr);
+        auto* const host = static_cast<int*>(staging.data());
+        auto* const value = static_cast<int*>(buffer.data());
+        *host = 20;
+        const trtpose::CudaGraph graph = trtpose::CudaGraph::record(stream.get(), [&] {
+            trtpose::cuda_check(cudaMemcpyAsync(value, host, sizeof(int), cudaMemcpyHostToDevice, stream.get()),
+                                "copy");
+            TRTPOSE_LAUNCH(add, 1, 1, 0, stream.get(), value, 1);
+            trtpose::cuda_check(cudaMemcpyAsync(host, value, sizeof(int), cudaMemcpyDeviceToHost, stream.get()),
+                                "copy");
+        });
+        graph.upload(stream.get());
+        for (int i = 0; i < 3; ++i) graph.launch(stream.get());
+        const trtpose::CudaEvent done;
+        done.record(stream.get());
+        done.synchronize();
+        EXPECT_EQ(*host, 23);
+        // A failure in the middle of a recording leaves the stream as it was.
+        EXPECT_THROW(
+            trtpose::CudaGraph::record(stream.get(), [] { throw trtpose::Error(trtpose::ErrorCode::input, "no"); }),
+            trtpose::Error);
+        TRTPOSE_LAUNCH(add, 1, 1, 0, stream.get(), host, 1);
+        stream.synchronize();
+        EXPECT_EQ(*host, 24);
+    }
+    emulation::set_devices(1, 1 << 20);
+    try {
+        const trtpose::DeviceBuffer buffer(2 << 20);
+        FAIL();
+    } catch (const trtpose::Error& e) {
+        EXPECT_EQ(e.code(), trtpose::ErrorCode::budget);
+    }
 }
 
 TEST(Devices, AreCountedAndTheirAbsenceExplained) {

@@ -10,6 +10,8 @@ namespace {
 constexpr int kThreads = 128;
 // Anchors a thread looks at, all read before the first is judged.
 constexpr int kItems = 4;
+// Leaves decode the registers it needs; more blocks at a time would make some compilers spill.
+constexpr int kBlocksPerSm = 8;
 
 struct Place {
     int level, anchor, cell;
@@ -42,8 +44,9 @@ __device__ float read_gate(const ops::HeadView& heads, int image, const Place& p
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant__ ops::HeadView heads, float gate,
-                                                          float conf, const __grid_constant__ ops::Candidates out) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
+    decode_kernel(const __grid_constant__ ops::HeadView heads, float gate, float conf,
+                  const __grid_constant__ ops::Candidates out) {
     const int image = static_cast<int>(blockIdx.y);
     const int first = static_cast<int>(blockIdx.x) * (kThreads * kItems) + static_cast<int>(threadIdx.x);
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
