@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // CUDA against its CPU twins, bit for bit. The tests of tests/cpp/ops say what is right; these, that there is no
 // difference at all, float16 and frames of video included.
+#include <cuda_fp16.h>
 #include <gtest/gtest.h>
+
+#include <array>
+#include <cstring>
+#include <functional>
 
 #include "trtpose/error.hpp"
 #include "trtpose/ops/letterbox.hpp"

@@ -3,6 +3,8 @@
 // CPU's sooner or later.
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "emulation.hpp"
 #include "twins.hpp"
 
