@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from .person import F32, FLIP
 from .pool import SHARD, shard_path
+from .scene import plain
 
 Sample = tuple[NDArray[np.uint8], F32, F32, F32, NDArray[np.bool_]]
 
@@ -29,7 +30,7 @@ def view(
     """
     boxes, points, areas, ignored = (v.copy() for v in people)
     height, width = image.shape[:2]
-    scale = float(np.exp(rng.uniform(np.log(0.62), np.log(1.45)))) * size / max(height, width)
+    scale = float(np.exp(rng.uniform(np.log(0.7), np.log(1.45)))) * size / max(height, width)
     angle = float(np.clip(rng.normal(0, 7), -25, 25))
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale)
     room = abs(1 - scale * max(height, width) / size) / 2 + 0.06
@@ -125,33 +126,35 @@ def recolour(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.u
 class PoolData(Dataset[Sample]):
     """Samples by (epoch, picture, size): the same key always gives the same sample."""
 
-    def __init__(self, folder: Path, count: int, seed: int, *, augment: bool = True) -> None:
-        self.folder, self.count, self.seed, self.augment = folder, count, seed, augment
+    def __init__(self, folder: Path, count: int, seed: int, *, only_plain: bool = False) -> None:
+        self.folder, self.seed = folder, seed
         for number in range(-(-count // SHARD)):
             if not shard_path(folder, number).exists():
                 raise SystemExit(
                     f"error: {shard_path(folder, number)} is missing; draw it with python -m tools.demo_model.pool"
                 )
 
-    def __len__(self) -> int:
-        return self.count
+        self.pictures = list(range(count))
+        if only_plain:
+            self.pictures = [i for i in self.pictures if self._plain(i)]
 
-    def raw(self, picture: int) -> Sample:
-        images, people = _shard(self.folder, picture // SHARD)
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def _people(self, picture: int) -> tuple[F32, F32, F32, NDArray[np.bool_]]:
+        people = _shard(self.folder, picture // SHARD)[1]
         a, b = people["start"][picture % SHARD : picture % SHARD + 2]
-        return (
-            images[picture % SHARD],
-            people["boxes"][a:b],
-            people["keypoints"][a:b],
-            people["areas"][a:b],
-            people["ignored"][a:b],
-        )
+        return people["boxes"][a:b], people["keypoints"][a:b], people["areas"][a:b], people["ignored"][a:b]
+
+    def _plain(self, picture: int) -> bool:
+        return plain(*self._people(picture), _shard(self.folder, picture // SHARD)[0].shape[1])
 
     def __getitem__(self, key: tuple[int, int, int]) -> Sample:
         epoch, picture, size = key
         rng = np.random.default_rng([self.seed, epoch, picture])
-        image, *people = self.raw(picture)
-        image, boxes, points, areas, ignored = view(rng, image, tuple(people), size)  # type: ignore[arg-type]
+        picture = self.pictures[picture]
+        image = _shard(self.folder, picture // SHARD)[0][picture % SHARD]
+        image, boxes, points, areas, ignored = view(rng, image, self._people(picture), size)
         return recolour(rng, image), boxes, points, areas, ignored
 
 

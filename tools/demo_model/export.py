@@ -44,6 +44,31 @@ def make_spec(size: int) -> ModelSpec:
     )
 
 
+def _tidy(graph: onnx.GraphProto) -> None:
+    """Make equal constants one initializer and drop what describes the program rather than the network."""
+    known: dict[bytes, str] = {}
+    renamed: dict[str, str] = {}
+    kept: list[onnx.NodeProto] = []
+    for node in graph.node:
+        node.doc_string = ""
+        if node.op_type != "Constant":
+            kept.append(node)
+            continue
+        tensor = node.attribute[0].t
+        tensor.name = ""
+        key = tensor.SerializeToString()
+        if key not in known:
+            known[key] = tensor.name = f"constant_{len(known)}"
+            graph.initializer.append(tensor)
+        renamed[node.output[0]] = known[key]
+    for node in kept:
+        for i, name in enumerate(node.input):
+            node.input[i] = renamed.get(name, name)
+    del graph.node[:]
+    graph.node.extend(kept)
+    del graph.value_info[:]
+
+
 def write(model: PoseNet, path: Path, size: int) -> None:
     """Fold batch norms, trace and write ``path``; batch, height and width (multiples of 32) are dynamic."""
     spec = make_spec(size)
@@ -67,6 +92,9 @@ def write(model: PoseNet, path: Path, size: int) -> None:
         )
     graph = onnx.load(temporary)
     temporary.unlink()
+    _tidy(graph.graph)
+    for output in graph.graph.output:
+        output.type.tensor_type.shape.dim[1].dim_value = spec.anchors_per_cell * spec.fields
     graph.producer_name, graph.producer_version = "trtpose", ""
     graph.doc_string = ""
     meta = {

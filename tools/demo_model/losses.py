@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .network import ANCHORS, CLASSES, FIELDS, STRIDES, cells
+from .network import ANCHORS, CLASSES, FIELDS, MAP_STRIDES, STRIDES, cells
 from .person import SIGMAS
 
 BOX, KEYPOINT, CONFIDENCE, OBJECTNESS, CLASS = 0.05, 0.1, 0.1, 0.5, 0.05
@@ -89,7 +89,7 @@ def map_loss(maps: list[Tensor], targets: dict[str, Tensor]) -> Tensor:
     xy = points[who, kind, :2]
     variance = (2 * torch.tensor(SIGMAS, device=xy.device)).square()[kind] * targets["areas"][who] * 0.25
     total = maps[0].new_zeros(())
-    for part, stride in zip(maps, STRIDES, strict=False):
+    for part, stride in zip(maps, MAP_STRIDES, strict=True):
         n, count, height, width = part.shape
         centre = (cells(height, width, part.device) + 0.5) * stride
         # The cell that holds a keypoint is its peak, wherever in the cell it lies.

@@ -16,6 +16,7 @@ from .person import KEYPOINTS
 
 STRIDES = (8, 16, 32)
 CLASSES = 1
+MAP_STRIDES = (8, 16, 8)
 FIELDS = 5 + CLASSES + 3 * len(KEYPOINTS)
 # From `python -m tools.demo_model.anchors` on the boxes of training samples at 256 × 256.
 ANCHORS = (
@@ -71,11 +72,50 @@ class Context(nn.Module):
         return self.leave(torch.cat(parts, 1))
 
 
+class Integral(nn.Module):
+    """Where the mass of each keypoint's map lies as seen from every cell: its mean within the window of each anchor.
+
+    Integral regression (Sun et al., ECCV 2018) with a Gaussian window of the anchor's size, not the whole picture.
+    Maps N × K × H × W at ``STRIDES[0]`` become N × (2·K·A) × h × w, x of every keypoint and anchor, then y, in the
+    numbers that heads hold: the position is (2t - 0.5 + cell) · stride. The window's kernels are constants.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        fine, stride, anchors = STRIDES[0], STRIDES[level], ANCHORS[level]
+        self.step = stride // fine
+        self.pad = int(0.9 * max(max(a) for a in anchors) / fine)
+        at = (torch.arange(self.step + 2 * self.pad) - self.pad + 0.5) * fine - stride / 2
+        across, down = [], []
+        for width, height in anchors:
+            gx = torch.exp(-0.5 * (at / (0.5 * width + 4)) ** 2)
+            gy = torch.exp(-0.5 * (at / (0.4 * height + 4)) ** 2)
+            move = at / (2 * stride)
+            across += [gx, move * gx]
+            none = torch.zeros_like(gy)
+            down += [torch.stack([gy, none]), torch.stack([none, gy]), torch.stack([move * gy, none])]
+        self.register_buffer("across", torch.stack(across)[:, None, None], persistent=False)
+        self.register_buffer("down", torch.stack(down)[..., None], persistent=False)
+
+    def forward(self, mass: Tensor) -> Tensor:
+        # All keypoints have the same kernels, so each map is a picture of its own.
+        x = mass.reshape(-1, 1, mass.shape[2], mass.shape[3])
+        x = functional.conv2d(x, self.across, stride=(1, self.step), padding=(0, self.pad))
+        x = functional.conv2d(
+            x, self.down, stride=(self.step, 1), padding=(self.pad, 0), groups=self.down.shape[0] // 3
+        )
+        x = x.reshape(-1, len(KEYPOINTS) * self.down.shape[0], x.shape[2], x.shape[3])
+        weight = x[:, 0::3] + 0.02
+        return torch.cat([x[:, 1::3] / weight, x[:, 2::3] / weight], 1) + 0.5
+
+
 class PoseNet(nn.Module):
     """Images N × 3 × H × W in 0..1 (RGB, H and W multiples of 32) to three raw heads.
 
-    While it is trained, maps of keypoints at strides 8 and 16 (N × K × h × w, logits) follow the heads: they teach the
-    first layers what a wrist is before the heads can tell whose.
+    Each keypoint is a mixture of what a head says of it and of where its map, at stride 8, has its mass near the
+    anchor: what a wrist looks like is learned far sooner than to carry its position to the centre of a person. Two more
+    maps, of strides 8 and 16, teach the first layers. While the network is trained, the maps (N × K × h × w, logits)
+    follow the heads in the output.
     """
 
     def __init__(self) -> None:
@@ -90,8 +130,12 @@ class PoseNet(nn.Module):
         self.maps = nn.ModuleList(nn.Conv2d(c, len(KEYPOINTS), 1) for c in (64, 128))
         for part in self.maps:
             nn.init.constant_(part.bias, -4.0)
-        count = len(ANCHORS[0])
-        self.heads = nn.ModuleList(nn.Conv2d(c, count * FIELDS, 1) for c in (64, 96, 128))
+        self.place = nn.Sequential(Conv(64, 32), nn.Conv2d(32, len(KEYPOINTS), 1))
+        nn.init.constant_(self.place[1].bias, -4.0)
+        self.integrals = nn.ModuleList(Integral(level) for level in range(len(STRIDES)))
+        count, widths = len(ANCHORS[0]), (64, 96, 128)
+        self.trust = nn.ModuleList(nn.Conv2d(c, count * len(KEYPOINTS), 1) for c in widths)
+        self.heads = nn.ModuleList(nn.Conv2d(c, count * FIELDS, 1) for c in widths)
         for head, stride in zip(self.heads, STRIDES, strict=True):
             nn.init.normal_(head.weight, std=0.01)
             with torch.no_grad():
@@ -109,11 +153,41 @@ class PoseNet(nn.Module):
         p8 = self.up8(torch.cat([functional.interpolate(p16, scale_factor=2.0), f8], 1))
         features = [last(p) for last, p in zip(self.last, (p8, p16, f32), strict=True)]
         # Keypoints are counted in cells far from their anchor: eight bits of mantissa would be pixels.
+        place = self.place(p8)
         with torch.autocast(images.device.type, enabled=False):
-            heads = [head(f.float()) for head, f in zip(self.heads, features, strict=True)]
+            place = place.float()
+            mass = place.sigmoid().square()
+            heads = [
+                mixed(head(f.float()), trust(f.float()).sigmoid(), integral(mass))
+                for head, trust, integral, f in zip(self.heads, self.trust, self.integrals, features, strict=True)
+            ]
             if self.training:
-                heads += [part(f.float()) for part, f in zip(self.maps, (f8, f16), strict=True)]
+                heads += [part(f.float()) for part, f in zip(self.maps, (f8, f16), strict=True)] + [place]
             return heads
+
+
+def mixed(raw: Tensor, trust: Tensor, means: Tensor) -> Tensor:
+    """Raw heads whose keypoints move from where the head has them to ``means`` as far as ``trust`` (0..1) says.
+
+    Written with slices of channels alone, so that an exported graph holds little arithmetic on shapes.
+    """
+    keypoints = len(KEYPOINTS)
+    count = means.shape[1] // (2 * keypoints)
+    first = 5 + CLASSES
+    # Channels of the result before they are put in order: box, x, y, confidence.
+    order = [*range(first), *(first + part * keypoints + k for k in range(keypoints) for part in range(3))]
+    out: list[Tensor] = []
+    for a in range(count):
+        start, end = a * FIELDS + first, (a + 1) * FIELDS
+        share = trust[:, a * keypoints : (a + 1) * keypoints]
+        parts = [raw[:, start - first : start]]
+        for axis in range(2):
+            own = raw[:, start + axis : end : 3]
+            mean = means[:, axis * count * keypoints + a : (axis + 1) * count * keypoints : count]
+            parts.append(own + share * (mean - own))
+        parts.append(raw[:, start + 2 : end : 3])
+        out.append(torch.cat(parts, 1)[:, order])
+    return torch.cat(out, 1)
 
 
 def fused(model: PoseNet) -> PoseNet:
@@ -122,9 +196,8 @@ def fused(model: PoseNet) -> PoseNet:
     copy.load_state_dict(model.state_dict())
     copy.eval()
     for module in copy.modules():
-        if isinstance(module, Conv):
-            conv, norm = module[0], module[1]
-            module[0] = nn.utils.fuse_conv_bn_eval(conv, norm)
+        if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
+            module[0] = nn.utils.fuse_conv_bn_eval(module[0], module[1])
             module[1] = nn.Identity()
     return copy
 

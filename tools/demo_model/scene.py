@@ -305,6 +305,34 @@ def draw_scene(seed: int, index: int, height: int = 320, width: int = 320) -> Sc
     return Scene(image[..., ::-1].copy(), boxes, points, areas, ignored)
 
 
+def plain(boxes: F32, keypoints: F32, areas: F32, ignored: NDArray[np.bool_], height: int) -> bool:
+    """Whether everybody in a picture is easy to read: upright, turned to the viewer, mostly seen and not small.
+
+    Arguments as in :class:`Scene`, for a picture of ``height`` pixels; a picture without people is plain.
+    """
+    names = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    left, right, hip_left, hip_right = (body.KEYPOINTS.index(n) for n in names)
+    for points, area, ignore in zip(keypoints, areas, ignored, strict=True):
+        state = points[:, 2]
+        if (
+            ignore
+            or (state > 0).sum() < 13
+            or (state == 2).sum() < 10
+            or not state[[left, right, hip_left, hip_right]].all()
+        ):
+            return False
+        trunk = (points[hip_left] + points[hip_right] - points[left] - points[right])[:2] / 2
+        length = float(np.hypot(*trunk))
+        if trunk[1] < 0.8 * length or points[left, 0] - points[right, 0] < 0.3 * length or area < (0.09 * height) ** 2:
+            return False
+    return len(boxes) == len(keypoints)
+
+
+def is_plain(scene: Scene) -> bool:
+    """:func:`plain` of a scene."""
+    return plain(scene.boxes, scene.keypoints, scene.areas, scene.ignored, scene.image.shape[0])
+
+
 def coco(scenes: list[tuple[str, Scene]]) -> dict[str, Any]:
     """The annotations of named scenes in COCO's keypoint format."""
     images: list[dict[str, Any]] = []

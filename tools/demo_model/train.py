@@ -12,6 +12,7 @@ interrupted goes on from OUT/checkpoint.pt; --steps may be changed then, as long
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -36,13 +37,13 @@ from .losses import pose_loss
 from .network import PoseNet
 from .optim import Muon
 from .pool import HELD_OUT_SEED
-from .scene import Scene, coco, draw_scene
+from .scene import Scene, coco, draw_scene, is_plain
 
 VALIDATION_FIRST = 100_000
 """First index of the pictures scored during training: of the held-out seed, but none of the 500 of the final figure."""
 
 
-def rate(step: int, steps: int, decay: int, warm: int = 400) -> float:
+def rate(step: int, steps: int, decay: int, warm: int = 200) -> float:
     """Factor on the learning rate."""
     if step < warm:
         return (step + 1) / warm
@@ -86,13 +87,17 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, required=True, help="folder of tools.demo_model.pool")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and weights")
     parser.add_argument("--pictures", type=int, default=24000, help="pictures of the pool to use")
-    parser.add_argument("--steps", type=int, default=11000)
+    parser.add_argument(
+        "--plain", action="store_true", help="only plain pictures, see scene.plain, for training and scores"
+    )
+    parser.add_argument("--start", type=Path, help="weights to start from; layers that do not fit start afresh")
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--decay", type=int, default=3000, help="steps over which the learning rate falls at the end")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=3e-3, help="of AdamW: heads, biases and norms")
-    parser.add_argument("--muon-lr", type=float, default=0.02, help="of Muon: convolutions")
+    parser.add_argument("--lr", type=float, default=2.5e-3, help="of AdamW: heads, biases and norms")
+    parser.add_argument("--muon-lr", type=float, default=0.012, help="of Muon: convolutions")
     parser.add_argument("--size", type=int, default=192, help="input height and width until the decay")
-    parser.add_argument("--late-size", type=int, default=256, help="input height and width during the decay")
+    parser.add_argument("--late-size", type=int, default=192, help="input height and width during the decay")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2, help="processes that share every batch, one on a GPU")
     parser.add_argument("--threads", type=int, default=1, help="threads of each of them")
@@ -135,10 +140,22 @@ def run(rank: int, args: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     device = torch.device(args.device)
     model = PoseNet().to(device, memory_format=torch.channels_last)
-    muon = [p for name, p in model.named_parameters() if p.ndim == 4 and not name.startswith(("heads", "maps"))]
-    rest = [p for name, p in model.named_parameters() if p.ndim != 4 or name.startswith(("heads", "maps"))]
+    skip = (
+        "heads",
+        "maps",
+        "trust",
+        "place.1",
+        *(name for name, _ in model.named_modules() if name.endswith("window")),
+    )
+    muon = [p for name, p in model.named_parameters() if p.ndim == 4 and not name.startswith(skip)]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 4 or name.startswith(skip)]
     optimisers = {"muon": Muon(muon, args.muon_lr), "adam": torch.optim.AdamW(rest, args.lr, weight_decay=0.0)}
     rates = {"muon": args.muon_lr, "adam": args.lr}
+    if args.start is not None:
+        state = torch.load(args.start, map_location=device, weights_only=True)
+        state = state.get("average", state)
+        own = model.state_dict()
+        model.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
     average = Average(model)
     first = 0
     checkpoint = args.out / "checkpoint.pt"
@@ -152,9 +169,9 @@ def run(rank: int, args: argparse.Namespace) -> None:
         first = state["step"]
         print(f"going on from step {first}", flush=True)
 
-    data = PoolData(args.pool, args.pictures, args.seed)
+    data = PoolData(args.pool, args.pictures, args.seed, only_plain=args.plain)
     sizes = (args.size, args.late_size, args.steps - args.decay)
-    sampler = Steps(args.pictures, args.batch, first, args.steps, args.seed, sizes, (rank, args.processes))
+    sampler = Steps(len(data), args.batch, first, args.steps, args.seed, sizes, (rank, args.processes))
     loader = DataLoader(
         data, batch_sampler=sampler, collate_fn=collate, num_workers=args.workers, worker_init_fn=_one_thread,
         prefetch_factor=4 if args.workers else None, pin_memory=device.type == "cuda",
@@ -214,7 +231,11 @@ def run(rank: int, args: argparse.Namespace) -> None:
                 },
             )
             if not scenes:
-                scenes = [draw_scene(HELD_OUT_SEED, VALIDATION_FIRST + i) for i in range(args.validation)]
+                numbers = itertools.count(VALIDATION_FIRST)
+                while len(scenes) < args.validation:
+                    scene = draw_scene(HELD_OUT_SEED, next(numbers))
+                    if not args.plain or is_plain(scene):
+                        scenes.append(scene)
             truth = coco([(f"{i}.jpg", s) for i, s in enumerate(scenes)])
             found = predict(average.model, [s.image for s in scenes], args.late_size)
             score = average_precision(truth, found, [i["id"] for i in truth["images"]])
