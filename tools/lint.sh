@@ -14,4 +14,9 @@ step "ruff format" ruff format --check .
 step "pyright" pyright --pythonpath "$venv/bin/python"
 step "layers" python tools/check_includes.py
 step "stubs" python tools/gen_stubs.py --check
+if command -v nvcc >/dev/null; then
+    step "CUDA kernels" python tools/kernel_report.py --check
+else
+    echo "== CUDA kernels: not compiled, there is no nvcc"
+fi
 exit $status
