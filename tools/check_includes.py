@@ -38,14 +38,23 @@ PUBLIC = (
 )
 ALLOWED = {
     "math": ("trtpose/math/",),
-    "public": (*PUBLIC, "trtpose/session.hpp", "trtpose/math/"),
+    "public": (*PUBLIC, "trtpose/session.hpp", "trtpose/device_poses.hpp", "trtpose/math/"),
     "core": (*PUBLIC, "core/"),
     "kernels": (*PUBLIC, "trtpose/math/", "trtpose/views.hpp", "core/", "kernels/"),
     "ops": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "core/", "kernels/", "ops/", "trtpose/ops/"),
     "backends": (*PUBLIC, "trtpose/session.hpp", "core/", "backends/backend.hpp"),
     "openvino": (*PUBLIC, "trtpose/session.hpp", "core/", "backends/backend.hpp", "backends/openvino/"),
     "tensorrt": (*PUBLIC, "trtpose/session.hpp", "core/", "backends/backend.hpp", "backends/tensorrt/"),
-    "engine": (*PUBLIC, "trtpose/session.hpp", "trtpose/engine.hpp", "trtpose/math/", "trtpose/ops/", "core/"),
+    "engine": (
+        *PUBLIC,
+        "trtpose/session.hpp",
+        "trtpose/engine.hpp",
+        "trtpose/device_poses.hpp",
+        "trtpose/math/",
+        "trtpose/ops/",
+        "core/",
+        "engine/",
+    ),
     "plugins": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "kernels/", "plugins/"),
     "bindings": ("trtpose/", "bindings.hpp"),
 }

@@ -4,7 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
+
+namespace emulation {
+struct Stream;
+}
 
 namespace emulation {
 
@@ -25,7 +31,22 @@ struct Counts {
 };
 Counts counts();
 
+/// Give a stream work that is a function on the CPU, as a library's kernels are. It can be captured.
+void enqueue(Stream* stream, std::function<void()> work);
+
 /// Bytes taken with cudaMalloc and not given back.
 size_t device_bytes();
+
+/// Note the names of the runtime calls that trtpose makes, until heard().
+void listen();
+std::vector<std::string> heard();
+
+/// The `number`th call of the runtime from now on, counted from 1, returns `error` (a cudaError_t) and is not carried
+/// out, except for what gives something back. 0: none.
+void fail_call_number(uint64_t number, int error);
+/// The next call of this name.
+void fail_call_named(const std::string& name, int error);
+/// Whether the call that was to fail has been made.
+bool failed_a_call();
 
 }  // namespace emulation

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CUDA runtime on the CPU. Work given to a stream waits there until somebody synchronises, as it may on a GPU: what
 // a program forgot to wait for is not there yet, and what it overwrote too early is gone.
+#define TRTPOSE_EMULATION_RUNTIME
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "execution.hpp"
@@ -31,6 +33,8 @@ struct Stream {
     Graph* capture = nullptr;  ///< being recorded
     bool invalid = false;      ///< the recording met something that cannot be recorded
     bool origin = false;
+    std::thread::id owner;  ///< of the recording
+    bool global = false;    ///< the recording forbids unsafe calls to every thread
 };
 struct Event {
     Stream* stream = nullptr;
@@ -128,7 +132,7 @@ cudaError_t give(Stream* stream, Work work) {
 /// Calls that a recording forbids to any stream that takes part.
 cudaError_t refuse_while_capturing() {
     for (Stream* stream : streams) {
-        if (!stream->capture) continue;
+        if (!stream->capture || (!stream->global && stream->owner != std::this_thread::get_id())) continue;
         stream->invalid = true;
         return report(cudaErrorStreamCaptureUnsupported);
     }
@@ -210,6 +214,16 @@ void reset() {
 size_t device_bytes() {
     const Guard guard(lock);
     return taken;
+}
+
+void enqueue(Stream* stream, std::function<void()> work) {
+    const Guard guard(lock);
+    give(stream, std::move(work));
+}
+
+cudaError_t fail_call(cudaError_t error) {
+    const Guard guard(lock);
+    return report(error);
 }
 
 void allow_shared(const void* kernel, size_t bytes) {
@@ -460,6 +474,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
         // The stream takes part in the recording from here on.
         if (stream->capture && stream->capture != event->capture) return report(cudaErrorStreamCaptureUnmatched);
         stream->capture = event->capture;
+        stream->owner = std::this_thread::get_id();
         return cudaSuccess;
     }
     Stream* other = event->stream;
@@ -509,12 +524,14 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) 
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
     const Guard guard(lock);
     if (const cudaError_t error = usable(); error != cudaSuccess) return report(error);
     if (!stream || stream->capture) return report(cudaErrorStreamCaptureUnsupported);
     stream->capture = new Graph;
     stream->origin = true;
+    stream->owner = std::this_thread::get_id();
+    stream->global = mode == cudaStreamCaptureModeGlobal;
     stream->invalid = false;
     return cudaSuccess;
 }

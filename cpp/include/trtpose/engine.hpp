@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "trtpose/device_poses.hpp"
 #include "trtpose/error.hpp"
 #include "trtpose/model_spec.hpp"
 #include "trtpose/session.hpp"
@@ -42,13 +43,16 @@ struct EngineOptions {
     static constexpr int kMaxMaxDet = 30000;
 };
 
-/// Bytes the engine plans for its batch and size before the first frame.
+/// Bytes the engine plans for its batch and size before the first frame, on the device it runs on. Staging is the room
+/// for frames on their way to a GPU; as much again is taken of the host's memory, which no budget is for.
 struct MemoryPlan {
     size_t weights = 0, activations = 0, io = 0, staging = 0, workspace = 0;
     size_t total() const { return weights + activations + io + staging + workspace; }
 };
 
-/// Milliseconds spent in each stage of the last call to infer, summed over its batches.
+/// Milliseconds spent in each stage of the last call to infer, summed over its batches. On CUDA the GPU's own clock:
+/// letterbox holds the wait for the upload, network also decode and NMS, which run with it as one graph, and as batches
+/// overlap the stages may add up to more than the total, which is the host's.
 struct StageTimes {
     double letterbox = 0, network = 0, decode = 0, nms = 0, total = 0;
 };
@@ -69,9 +73,16 @@ public:
     std::vector<Poses> infer(Span<const ImageView> frames);
     std::vector<Poses> infer(Span<const ImageView> frames, const Thresholds& thresholds);
 
-    /// The same for inputs that are letterboxed and normalised already: N × 3 × height × width float32, results in
-    /// input pixels.
+    /// The same for inputs that are letterboxed and normalised already: N × 3 × height × width float32 in host memory,
+    /// results in input pixels.
     std::vector<Poses> infer_tensor(const float* input, int batch, Size size, const Thresholds& thresholds);
+    /// The same on either side; float16 where the network's own input is. Throws Error(input).
+    std::vector<Poses> infer_tensor(const InputView& input, const Thresholds& thresholds);
+
+    /// infer and infer_tensor with the results left on the engine's device. On CUDA this returns while the GPU is still
+    /// at work, but not before it has read frames that lie on it.
+    DevicePoses infer_device(Span<const ImageView> frames, const Thresholds& thresholds);
+    DevicePoses infer_tensor_device(const InputView& input, const Thresholds& thresholds);
 
     /// The frame as the network would see it: 3 × height × width float32.
     std::vector<float> letterbox(const ImageView& frame, Size* size = nullptr) const;
@@ -87,6 +98,9 @@ public:
     MemoryPlan memory() const;
     StageTimes times() const;
     const std::string& spec_origin() const;
+    /// On CUDA a stream (cudaStream_t) that every later call waits for: who makes frames on the GPU may let it wait for
+    /// them. Null on the CPU.
+    void* input_stream() const;
 
 private:
     struct Impl;

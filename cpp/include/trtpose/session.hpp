@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,9 @@ struct SessionShape {
     std::vector<std::vector<int64_t>> outputs;  ///< shape of each output, in the order of SessionInfo::outputs
     size_t weight_bytes = 0;
     size_t activation_bytes = 0;  ///< for intermediate tensors; an upper estimate where the library does not tell
+    /// CUDA: what run() gives its stream at this shape may be captured in a graph and launched again while prepare()
+    /// reports this same number for the shape; 0: it must not be captured.
+    uint64_t capture_id = 0;
 };
 
 /// A loaded network on one device: tensors in, tensors out, nothing known of people. Serves one thread at a time.
@@ -42,8 +46,9 @@ public:
     /// Make N × 3 × height × width the current shape, compiling for it if need be.
     /// Throws Error(model) if the network does not take it.
     virtual const SessionShape& prepare(int batch, Size size) = 0;
-    /// Run at the current shape. `input` and `outputs` are float32 of the prepared shapes on the session's device.
-    virtual void run(const float* input, Span<float* const> outputs, const Context& context) = 0;
+    /// Run at the current shape. `input` and `outputs` are dense, of the prepared shapes and of the types in info(), on
+    /// the session's device. On CUDA the work is given to the context's stream and has not ended when run returns.
+    virtual void run(const void* input, Span<void* const> outputs, const Context& context) = 0;
     /// Another session on the same weights, with buffers of its own.
     virtual std::unique_ptr<Session> clone() const = 0;
 };

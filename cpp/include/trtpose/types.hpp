@@ -72,6 +72,19 @@ struct ImageView {
     const uint8_t* chroma = nullptr;  ///< NV12 alone, as the two below
     ptrdiff_t chroma_stride = 0;
     YuvColor yuv = YuvColor::bt601_limited;
+    /// On CUDA the stream that still writes the pixels (a cudaStream_t; 1: the legacy default stream, 2: the thread's
+    /// own default stream), which the engine waits for; null: they are there.
+    void* stream = nullptr;
+};
+
+/// Inputs of a network that are letterboxed and normalised already: N × 3 × height × width, dense.
+struct InputView {
+    const void* data = nullptr;
+    int batch = 0;  ///< N
+    int height = 0, width = 0;
+    DType dtype = DType::f32;
+    Device device = {};
+    void* stream = nullptr;  ///< as in ImageView
 };
 
 /// A dense row-major tensor in somebody else's memory.

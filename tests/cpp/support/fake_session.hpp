@@ -69,7 +69,8 @@ public:
         return shape_;
     }
 
-    void run(const float* input, Span<float* const> outputs, const Context& context) override {
+    void run(const void* images, Span<void* const> outputs, const Context& context) override {
+        const auto* input = static_cast<const float*>(images);
         EXPECT_FALSE(running_.exchange(true)) << "a session serves one thread at a time";
         EXPECT_EQ(outputs.size(), shape_.outputs.size());
         EXPECT_EQ(reinterpret_cast<uintptr_t>(input) % kAlignment, 0u);
@@ -85,7 +86,7 @@ public:
             for (size_t o = 0; o < outputs.size(); ++o) {
                 size_t one = 1;
                 for (size_t d = 1; d < shape_.outputs[o].size(); ++d) one *= static_cast<size_t>(shape_.outputs[o][d]);
-                parts.push_back(outputs[o] + static_cast<size_t>(n) * one);
+                parts.push_back(static_cast<float*>(outputs[o]) + static_cast<size_t>(n) * one);
             }
             network_->answer(input + static_cast<size_t>(n) * image, size_, parts);
         }
@@ -106,5 +107,9 @@ private:
     Size size_;
     std::atomic<bool> running_{false};
 };
+
+/// A fake session on the device of the program that the tests of the engine are linked into.
+std::unique_ptr<Session> make_fake_session(std::shared_ptr<FakeNetwork> network);
+bool fake_sessions_are_on_cuda();
 
 }  // namespace trtpose::test

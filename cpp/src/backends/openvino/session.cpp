@@ -172,10 +172,10 @@ public:
         return current_->shape;
     }
 
-    void run(const float* input, Span<float* const> outputs, const Context&) override {
+    void run(const void* input, Span<void* const> outputs, const Context&) override {
         try {
             const auto& shape = current_->model.input().get_shape();
-            request_.set_input_tensor(ov::Tensor(ov::element::f32, shape, const_cast<float*>(input)));
+            request_.set_input_tensor(ov::Tensor(ov::element::f32, shape, const_cast<void*>(input)));
             for (size_t i = 0; i < outputs.size(); ++i)
                 request_.set_output_tensor(
                     i, ov::Tensor(ov::element::f32, current_->model.output(i).get_shape(), outputs[i]));

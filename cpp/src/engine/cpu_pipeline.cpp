@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "core/buffer.hpp"
+#include "core/check.hpp"
+#include "engine/pipeline.hpp"
+#include "engine/stopwatch.hpp"
+#include "trtpose/ops/letterbox.hpp"
+
+namespace trtpose::engine {
+namespace {
+
+/// Every buffer of one batch and size, as parts of one block.
+struct Buffers {
+    float* input = nullptr;
+    std::vector<void*> outputs;
+    math::Letterbox* placements = nullptr;
+    ops::Candidates candidates;
+    float* candidate_keypoints = nullptr;  ///< for OKS alone
+    ops::Detections kept;
+    ops::PoseArrays poses;
+    Workspace workspace;
+    size_t io_bytes = 0, workspace_bytes = 0;
+    int batch = 0, max_det = 0;
+    Size size;
+    bool oks = false;
+};
+
+/// DevicePoses in host memory.
+class HostPoses final : public DevicePoses::Memory {
+public:
+    explicit HostPoses(size_t bytes) : block(bytes) {}
+    void wait(void*) const override {}
+    void synchronize() const override {}
+    HostBuffer block;
+};
+
+class CpuPipeline final : public Pipeline {
+public:
+    explicit CpuPipeline(const Setup& setup) : setup_(setup) {}
+
+    void prepare(int batch, Size size, const Thresholds& t) override {
+        const SessionShape& shape = setup_.session.prepare(batch, size);
+        Buffers& b = buffers_;
+        if (b.batch == batch && b.size == size && b.max_det == t.max_det && b.oks == t.oks) return;
+        // Describe the outputs without data first: how many anchors there are decides the candidates' room.
+        const ops::HeadView heads = make_heads(setup_, shape, {}, DType::f32, batch, size);
+
+        b.batch = 0;  // nothing is valid until the block stands
+        Planner measure;
+        lay_out(measure, shape, heads, batch, size, t);
+        b.batch = 0;
+        MemoryPlan wanted;
+        wanted.weights = shape.weight_bytes;
+        wanted.activations = shape.activation_bytes;
+        wanted.io = b.io_bytes;
+        wanted.workspace = b.workspace_bytes;
+        check_budget(setup_, wanted, batch, size);
+        if (measure.used() > arena_.size()) {
+            arena_ = HostBuffer();
+            try {
+                arena_ = HostBuffer(measure.used());
+            } catch (const std::bad_alloc&) {
+                throw Error(ErrorCode::budget, text(shape_name(setup_, batch, size), ": no memory for ",
+                                                    mebibytes(measure.used()), "; take a smaller batch or size"));
+            }
+        }
+        Planner planner(arena_.data());
+        lay_out(planner, shape, heads, batch, size, t);
+        if (wanted.total() > plan_.total()) plan_ = wanted;  // the block stays as large as it once had to be
+    }
+
+    std::vector<Poses> run(const Work& work, const Thresholds& t, StageTimes& times) override {
+        require(!work.input.data || work.input.dtype == DType::f32, ErrorCode::input, "a letterboxed input is ",
+                to_string(work.input.dtype), ", on the CPU it must be float32");
+        std::vector<Poses> out(work.count());
+        for (const Run& run : work.runs) {
+            prepare(run.batch, run.size, t);
+            const auto count = static_cast<size_t>(run.count);
+            Stopwatch watch;
+            if (work.input.data) {
+                const size_t one = 3 * static_cast<size_t>(run.size.height) * static_cast<size_t>(run.size.width);
+                std::copy_n(static_cast<const float*>(work.input.data) + run.first * one, count * one, buffers_.input);
+                std::fill_n(buffers_.placements, count,
+                            math::letterbox(run.size.width, run.size.height, run.size.width, run.size.height));
+            } else {
+                ops::Letterbox(setup_.spec, run.size)(work.frames.subspan(run.first, count), buffers_.input,
+                                                      buffers_.placements, buffers_.workspace, context());
+                times.letterbox += watch.lap();
+            }
+            run_network(work, run, t, out, times);
+        }
+        return out;
+    }
+
+    DevicePoses run_device(const Work& work, const Thresholds& t, StageTimes& times) override {
+        const std::vector<Poses> all = run(work, t, times);
+        DevicePoses out;
+        out.device = context().device;
+        out.frames = static_cast<int>(all.size());
+        out.max_det = t.max_det;
+        out.keypoints_per_pose = setup_.spec.keypoints;
+        for (const Poses& p : all) out.frame_sizes.push_back(p.frame);
+        if (all.empty()) return out;
+        const size_t slots = all.size() * static_cast<size_t>(t.max_det);
+        const size_t pose = static_cast<size_t>(setup_.spec.keypoints) * 3;
+        const auto lay_out_results = [&](Planner& planner) {
+            out.counts = planner.take<int32_t>(all.size());
+            out.boxes = planner.take<float>(slots * 4);
+            out.scores = planner.take<float>(slots);
+            out.class_ids = planner.take<int32_t>(slots);
+            out.keypoints = planner.take<float>(slots * pose);
+        };
+        Planner measure;
+        lay_out_results(measure);
+        std::shared_ptr<HostPoses> memory;
+        try {
+            memory = std::make_shared<HostPoses>(measure.used());
+        } catch (const std::bad_alloc&) {
+            throw Error(ErrorCode::budget, text("results of ", all.size(), " frames with room for ", t.max_det,
+                                                " poses each: no memory for ", mebibytes(measure.used()),
+                                                "; pass fewer frames or a smaller max_det"));
+        }
+        std::memset(memory->block.data(), 0, memory->block.size());
+        Planner planner(memory->block.data());
+        lay_out_results(planner);
+        for (size_t i = 0; i < all.size(); ++i) {
+            const size_t first = i * static_cast<size_t>(t.max_det);
+            out.counts[i] = all[i].count;
+            std::copy(all[i].boxes.begin(), all[i].boxes.end(), out.boxes + 4 * first);
+            std::copy(all[i].scores.begin(), all[i].scores.end(), out.scores + first);
+            std::copy(all[i].class_ids.begin(), all[i].class_ids.end(), out.class_ids + first);
+            std::copy(all[i].keypoints.begin(), all[i].keypoints.end(), out.keypoints + pose * first);
+        }
+        out.memory = std::move(memory);
+        return out;
+    }
+
+    MemoryPlan memory() const override { return plan_; }
+
+private:
+    Context context() const { return {setup_.session.info().device, nullptr, &setup_.threads}; }
+
+    void lay_out(Planner& planner, const SessionShape& shape, const ops::HeadView& heads, int n, Size size,
+                 const Thresholds& t) {
+        Buffers& b = buffers_;
+        const auto images = static_cast<size_t>(n);
+        const auto capacity = static_cast<size_t>(heads.total_anchors);
+        const auto slots = images * static_cast<size_t>(t.max_det);
+        const auto pose = static_cast<size_t>(setup_.spec.keypoints) * 3;
+        b.input = planner.take<float>(images * 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width));
+        b.outputs.clear();
+        for (const auto& output : shape.outputs) b.outputs.push_back(planner.take<float>(product(output)));
+        b.io_bytes = planner.used();
+        b.placements = planner.take<math::Letterbox>(images);
+        b.candidates.capacity = heads.total_anchors;
+        b.candidates.counts = planner.take<int32_t>(images);
+        b.candidates.boxes = planner.take<float>(images * capacity * 4);
+        b.candidates.scores = planner.take<float>(images * capacity);
+        b.candidates.classes = planner.take<int32_t>(images * capacity);
+        b.candidates.anchors = planner.take<int32_t>(images * capacity);
+        b.candidate_keypoints = t.oks ? planner.take<float>(images * capacity * pose) : nullptr;
+        b.kept.max_det = t.max_det;
+        b.kept.counts = planner.take<int32_t>(images);
+        b.kept.indices = planner.take<int32_t>(slots);
+        b.poses.boxes = planner.take<float>(slots * 4);
+        b.poses.scores = planner.take<float>(slots);
+        b.poses.class_ids = planner.take<int32_t>(slots);
+        b.poses.keypoints = planner.take<float>(slots * pose);
+        // The three operations run one after the other, so one scratch serves all.
+        const Device device = setup_.session.info().device;
+        b.workspace.bytes = std::max({ops::Letterbox(setup_.spec, size).workspace_bytes(images, device),
+                                      ops::Decode(setup_.spec).workspace_bytes(heads, device),
+                                      make_nms(setup_.spec, t).workspace_bytes(n, heads.total_anchors, device)});
+        b.workspace.data = planner.take<char>(b.workspace.bytes);
+        b.workspace_bytes = planner.used() - b.io_bytes;
+        b.batch = n;
+        b.size = size;
+        b.max_det = t.max_det;
+        b.oks = t.oks;
+    }
+
+    /// Everything behind the letterbox, for the inputs that stand in the buffers.
+    void run_network(const Work& work, const Run& run, const Thresholds& t, std::vector<Poses>& out,
+                     StageTimes& times) {
+        Stopwatch watch;
+        const Context ctx = context();
+        Buffers& b = buffers_;
+        setup_.session.run(b.input, b.outputs, ctx);
+        times.network += watch.lap();
+
+        const SessionShape& shape = setup_.session.prepare(run.batch, run.size);
+        const ops::Decode decode(setup_.spec);
+        ops::HeadView heads = make_heads(setup_, shape, b.outputs, DType::f32, run.batch, run.size);
+        heads.batch = run.count;  // slots behind the last frame of a part-filled batch hold nothing
+        decode(heads, t.conf, b.candidates, b.workspace, ctx);
+        times.decode += watch.lap();
+        if (t.oks) decode.keypoints(heads, b.candidates, b.candidate_keypoints, ctx);
+        make_nms(setup_.spec, t)(b.candidates, run.count, b.candidate_keypoints, b.kept, b.workspace, ctx);
+        decode.poses(heads, b.candidates, b.kept, b.placements, b.poses, ctx);
+        for (size_t i = 0; i < static_cast<size_t>(run.count); ++i)
+            out[run.first + i] = take_poses({b.kept.counts, b.poses}, i, t.max_det, setup_.spec.keypoints,
+                                            work.frame_size(run.first + i));
+        times.nms += watch.lap();
+    }
+
+    Setup setup_;
+    HostBuffer arena_;
+    Buffers buffers_;
+    MemoryPlan plan_;
+};
+
+}  // namespace
+
+std::unique_ptr<Pipeline> make_cpu_pipeline(const Setup& setup) { return std::make_unique<CpuPipeline>(setup); }
+
+}  // namespace trtpose::engine

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// What carries out the engine's calls on one device: letterbox, network, decode and NMS, and the memory between them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/thread_pool.hpp"
+#include "trtpose/device_poses.hpp"
+#include "trtpose/engine.hpp"
+#include "trtpose/ops/decode.hpp"
+#include "trtpose/ops/nms.hpp"
+#include "trtpose/session.hpp"
+
+namespace trtpose::engine {
+
+/// What an engine lends its pipeline; outlives it.
+struct Setup {
+    Session& session;
+    const ModelSpec& spec;
+    const std::vector<int>& output_order;  ///< session output for each of the spec's outputs
+    ThreadPool& threads;
+    size_t budget;  ///< bytes; 0: no limit
+};
+
+/// One run of the network: `count` frames from `first` on, in a batch of `batch` (more where the network's is fixed).
+struct Run {
+    size_t first = 0;
+    int count = 0;
+    int batch = 0;
+    Size size;
+};
+
+/// One call: frames to letterbox or, without any, inputs that are letterboxed already. The engine has checked them.
+struct Work {
+    Span<const ImageView> frames;
+    InputView input;
+    std::vector<Run> runs;
+
+    size_t count() const { return input.data ? static_cast<size_t>(input.batch) : frames.size(); }
+    /// Height and width of item i, whose pixels the results are in.
+    Size frame_size(size_t i) const {
+        return input.data ? Size{input.height, input.width} : Size{frames[i].height, frames[i].width};
+    }
+};
+
+/// Serves one thread at a time, which the engine sees to.
+class Pipeline {
+public:
+    virtual ~Pipeline() = default;
+    /// Plan the memory for a shape and take it. Throws Error(budget) where it does not fit.
+    virtual void prepare(int batch, Size size, const Thresholds& thresholds) = 0;
+    /// One Poses per item, in order. Adds to the stages of `times`.
+    virtual std::vector<Poses> run(const Work& work, const Thresholds& thresholds, StageTimes& times) = 0;
+    virtual DevicePoses run_device(const Work& work, const Thresholds& thresholds, StageTimes& times) = 0;
+    /// The largest plan so far.
+    virtual MemoryPlan memory() const = 0;
+    virtual void* input_stream() const { return nullptr; }
+};
+
+std::unique_ptr<Pipeline> make_cpu_pipeline(const Setup& setup);
+/// Throws Error(device). Built with CUDA alone.
+std::unique_ptr<Pipeline> make_cuda_pipeline(const Setup& setup);
+
+/// NMS as a call wants it.
+ops::Nms make_nms(const ModelSpec& spec, const Thresholds& thresholds);
+
+/// The network's outputs at a shape; `data` holds one pointer per session output, null while only measuring.
+ops::HeadView make_heads(const Setup& setup, const SessionShape& shape, const std::vector<void*>& data, DType dtype,
+                         int batch, Size size);
+
+/// "model people at batch 2 and 64×96".
+std::string shape_name(const Setup& setup, int batch, Size size);
+
+/// Throws Error(budget) with the plan's numbers where it exceeds the budget.
+void check_budget(const Setup& setup, const MemoryPlan& plan, int batch, Size size);
+
+std::string mebibytes(size_t bytes);
+
+size_t product(const std::vector<int64_t>& shape);
+
+/// Result arrays of N images with room for max_det poses, brought to the host: counts and what poses() wrote.
+struct ResultArrays {
+    int32_t* counts = nullptr;
+    ops::PoseArrays poses;
+};
+
+/// Image i of `results`, in the pixels of a frame of `size`.
+Poses take_poses(const ResultArrays& results, size_t i, int max_det, int keypoints, Size size);
+
+}  // namespace trtpose::engine

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fake network on emulated CUDA: it runs when its stream gets there, and may be captured.
+#pragma once
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "emulation.hpp"
+#include "support/fake_session.hpp"
+
+namespace trtpose::test {
+
+/// What tests of the pipeline change about it.
+struct CudaBehaviour {
+    DType input = DType::f32, outputs = DType::f32;
+    uint64_t capture_id = 1;       ///< as the session reports it
+    bool spoils_captures = false;  ///< does something that no capture allows
+    bool throws_in_capture = false;
+    std::function<void(cudaStream_t)> also;  ///< what run gives the stream besides
+    std::atomic<int> enqueued{0};            ///< calls of run; the network's own count is of what was carried out
+};
+
+class EmulatedSession final : public Session {
+public:
+    EmulatedSession(std::shared_ptr<FakeNetwork> network, std::shared_ptr<CudaBehaviour> behaviour, int device = 0)
+        : network_(std::move(network)), behaviour_(std::move(behaviour)) {
+        info_.backend = "fake";
+        info_.version = "1";
+        info_.precision = "f32";
+        info_.device = {DeviceType::cuda, device};
+        info_.input = network_->input;
+        info_.input.dtype = behaviour_->input;
+        for (const auto& name : network_->output_names) info_.outputs.push_back({name, behaviour_->outputs, {}});
+    }
+
+    const SessionInfo& info() const override { return info_; }
+
+    const SessionShape& prepare(int batch, Size size) override {
+        const auto fits = [](int64_t has, int wanted) { return has < 0 || has == wanted; };
+        const auto& shape = network_->input.shape;
+        EXPECT_TRUE(fits(shape[0], batch) && fits(shape[2], size.height) && fits(shape[3], size.width))
+            << "asked for " << batch << "×3×" << size.height << "×" << size.width;
+        batch_ = batch;
+        size_ = size;
+        shape_.outputs.clear();
+        for (auto& one : network_->shapes(size)) {
+            one.insert(one.begin(), batch);
+            shape_.outputs.push_back(std::move(one));
+        }
+        shape_.weight_bytes = network_->weight_bytes;
+        shape_.activation_bytes = network_->activation_bytes * static_cast<size_t>(batch);
+        shape_.capture_id = behaviour_->capture_id;
+        return shape_;
+    }
+
+    void run(const void* input, Span<void* const> outputs, const Context& context) override {
+        ++behaviour_->enqueued;
+        EXPECT_EQ(outputs.size(), shape_.outputs.size());
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(input) % kAlignment, 0u);
+        EXPECT_EQ(context.device, info_.device);
+        EXPECT_NE(context.stream, nullptr) << "never the default stream";
+        int current = -1;
+        EXPECT_EQ((cudaGetDevice)(&current), cudaSuccess);  // in brackets: not a call of trtpose's
+        EXPECT_EQ(current, info_.device.index);
+        auto* const stream = static_cast<cudaStream_t>(context.stream);
+        cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+        EXPECT_EQ(cudaStreamIsCapturing(stream, &status), cudaSuccess);
+        const bool capturing = status == cudaStreamCaptureStatusActive;
+        if (capturing && behaviour_->throws_in_capture) throw Error(ErrorCode::model, "fake network: not in a capture");
+        if (capturing && behaviour_->spoils_captures) static_cast<void>(cudaDeviceSynchronize());
+        emulation::enqueue(stream, [this_network = network_, input,
+                                    pointers = std::vector(outputs.begin(), outputs.end()), shapes = shape_.outputs,
+                                    batch = batch_, size = size_, in = behaviour_->input, out = behaviour_->outputs] {
+            carry_out(*this_network, input, pointers, shapes, batch, size, in, out);
+        });
+        if (behaviour_->also) behaviour_->also(stream);
+        if (network_->fail_next.exchange(false)) throw Error(ErrorCode::model, "fake network: asked to fail");
+    }
+
+    std::unique_ptr<Session> clone() const override {
+        ++network_->clones;
+        return std::make_unique<EmulatedSession>(network_, behaviour_, info_.device.index);
+    }
+
+private:
+    static void carry_out(FakeNetwork& network, const void* input, const std::vector<void*>& outputs,
+                          const std::vector<std::vector<int64_t>>& shapes, int batch, Size size, DType in, DType out) {
+        ++network.runs;
+        {
+            const std::lock_guard lock(network.mutex);
+            network.log.emplace_back(batch, size);
+        }
+        const size_t image = 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width);
+        for (size_t n = 0; n < static_cast<size_t>(batch); ++n) {
+            std::vector<float> pixels(image);
+            for (size_t i = 0; i < image; ++i) {
+                pixels[i] = in == DType::f16 ? __half2float(static_cast<const __half*>(input)[n * image + i])
+                                             : static_cast<const float*>(input)[n * image + i];
+            }
+            std::vector<std::vector<float>> values;
+            std::vector<float*> parts;
+            for (const auto& shape : shapes) {
+                size_t one = 1;
+                for (size_t d = 1; d < shape.size(); ++d) one *= static_cast<size_t>(shape[d]);
+                values.emplace_back(one);
+            }
+            for (auto& one : values) parts.push_back(one.data());
+            network.answer(pixels.data(), size, parts);
+            for (size_t o = 0; o < outputs.size(); ++o) {
+                const size_t first = n * values[o].size();
+                for (size_t i = 0; i < values[o].size(); ++i) {
+                    if (out == DType::f16) {
+                        static_cast<__half*>(outputs[o])[first + i] = __float2half_rn(values[o][i]);
+                    } else {
+                        static_cast<float*>(outputs[o])[first + i] = values[o][i];
+                    }
+                }
+            }
+        }
+    }
+
+    std::shared_ptr<FakeNetwork> network_;
+    std::shared_ptr<CudaBehaviour> behaviour_;
+    SessionInfo info_;
+    SessionShape shape_;
+    int batch_ = 0;
+    Size size_;
+};
+
+}  // namespace trtpose::test
