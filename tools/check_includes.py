@@ -56,7 +56,7 @@ ALLOWED = {
         "engine/",
     ),
     "plugins": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "kernels/", "plugins/"),
-    "bindings": ("trtpose/", "bindings.hpp"),
+    "bindings": ("trtpose/", "bindings.hpp", "dlpack.hpp"),
 }
 
 # Vendor headers and the only places for them.

@@ -18,12 +18,27 @@ void register_errors(py::module_& m);
 void register_files(py::module_& m);
 void register_ops(py::module_& m);
 void register_engine(py::module_& m);
+void register_device_arrays(py::module_& m);
 
-/// Pictures given from Python, with what keeps their memory alive.
+/// Pictures given from Python, or one letterboxed input on a GPU, with what keeps their memory alive.
 struct Frames {
     std::vector<ImageView> views;
+    InputView input;
     std::vector<py::object> owners;
 };
+
+/// The engine's device, and on CUDA the stream that is to wait for those who make arrays there.
+struct InputPlace {
+    Device device;
+    void* stream = nullptr;
+};
+
+/// Whether an object is an array in the memory of a GPU. Throws Error(input) if it gives a nonsensical answer.
+bool is_device_array(const py::object& object);
+
+/// Such an array: one picture, N of them, or the letterboxed input. Throws Error(input).
+void append_device_array(Frames& frames, const py::object& object, const InputPlace& place, PixelFormat format,
+                         const std::string& what);
 
 /// A picture as height×width×3 uint8: a numpy array or anything with __dlpack__ on the CPU. Rows may be padded, other
 /// strides are copied. Throws Error(input); `what` names it.

@@ -25,6 +25,44 @@ Thresholds thresholds(const Engine& engine, std::optional<float> conf, std::opti
             oks.value_or(d.oks)};
 }
 
+using HostInput = py::array_t<float, py::array::c_style>;
+
+InputView to_view(const HostInput& input) {
+    if (input.ndim() != 4 || input.shape(1) != 3)
+        throw Error(ErrorCode::input, "a letterboxed input must be N×3×height×width float32");
+    constexpr py::ssize_t kMax = 1 << 20;
+    for (py::ssize_t i = 0; i < 4; ++i) {
+        if (input.shape(i) < 1 || input.shape(i) > kMax)
+            throw Error(ErrorCode::input, "a letterboxed input has a side of impossible length");
+    }
+    InputView view;
+    view.data = input.data();
+    view.batch = static_cast<int>(input.shape(0));
+    view.height = static_cast<int>(input.shape(2));
+    view.width = static_cast<int>(input.shape(3));
+    return view;
+}
+
+/// Every picture, wherever it lies.
+Frames collect(const Engine& engine, const std::vector<py::object>& pictures, const std::string& color) {
+    Frames frames;
+    const PixelFormat format = parse_color(color);
+    const InputPlace place{engine.session().device, engine.input_stream()};
+    for (const py::object& picture : pictures) {
+        const std::string what = "frame " + std::to_string(frames.views.size());
+        if (frames.input.data)
+            throw Error(ErrorCode::input, what +
+                                              ": other frames behind a letterboxed input; pass all of them as one "
+                                              "N×3×height×width array");
+        if (is_device_array(picture)) {
+            append_device_array(frames, picture, place, format, what);
+        } else {
+            append_frame(frames, picture, format, what);
+        }
+    }
+    return frames;
+}
+
 }  // namespace
 
 void register_engine(py::module_& m) {
@@ -59,41 +97,53 @@ void register_engine(py::module_& m) {
             [](Engine& engine, const std::vector<py::object>& pictures, const std::string& color,
                std::optional<float> conf, std::optional<float> iou, std::optional<int> max_det,
                std::optional<bool> agnostic, std::optional<bool> oks) {
-                Frames frames;
-                const PixelFormat format = parse_color(color);
-                for (size_t i = 0; i < pictures.size(); ++i)
-                    append_frame(frames, pictures[i], format, "frame " + std::to_string(i));
+                const Frames frames = collect(engine, pictures, color);
                 const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
                 std::vector<Poses> poses;
                 {
                     const py::gil_scoped_release release;
-                    poses = engine.infer(frames.views, t);
+                    poses = frames.input.data ? engine.infer_tensor(frames.input, t) : engine.infer(frames.views, t);
                 }
                 return to_list(std::move(poses));
             },
             py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("conf"), py::arg("iou"), py::arg("max_det"),
             py::arg("agnostic"), py::arg("oks"))
         .def(
+            "infer_device",
+            [](Engine& engine, const std::vector<py::object>& pictures, const std::string& color,
+               std::optional<float> conf, std::optional<float> iou, std::optional<int> max_det,
+               std::optional<bool> agnostic, std::optional<bool> oks) {
+                const Frames frames = collect(engine, pictures, color);
+                const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
+                const py::gil_scoped_release release;
+                return std::make_shared<DevicePoses>(frames.input.data ? engine.infer_tensor_device(frames.input, t)
+                                                                       : engine.infer_device(frames.views, t));
+            },
+            py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("conf"), py::arg("iou"), py::arg("max_det"),
+            py::arg("agnostic"), py::arg("oks"))
+        .def(
             "infer_tensor",
-            [](Engine& engine, const py::array_t<float, py::array::c_style>& input, std::optional<float> conf,
-               std::optional<float> iou, std::optional<int> max_det, std::optional<bool> agnostic,
-               std::optional<bool> oks) {
-                if (input.ndim() != 4 || input.shape(1) != 3)
-                    throw Error(ErrorCode::input, "a letterboxed input must be N×3×height×width float32");
-                constexpr py::ssize_t kMax = 1 << 20;
-                for (py::ssize_t i = 0; i < 4; ++i) {
-                    if (input.shape(i) < 1 || input.shape(i) > kMax)
-                        throw Error(ErrorCode::input, "a letterboxed input has a side of impossible length");
-                }
+            [](Engine& engine, const HostInput& input, std::optional<float> conf, std::optional<float> iou,
+               std::optional<int> max_det, std::optional<bool> agnostic, std::optional<bool> oks) {
+                const InputView view = to_view(input);
                 const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
                 std::vector<Poses> poses;
                 {
                     const py::gil_scoped_release release;
-                    poses =
-                        engine.infer_tensor(input.data(), static_cast<int>(input.shape(0)),
-                                            {static_cast<int>(input.shape(2)), static_cast<int>(input.shape(3))}, t);
+                    poses = engine.infer_tensor(view, t);
                 }
                 return to_list(std::move(poses));
+            },
+            py::arg("input"), py::kw_only(), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"),
+            py::arg("oks"))
+        .def(
+            "infer_tensor_device",
+            [](Engine& engine, const HostInput& input, std::optional<float> conf, std::optional<float> iou,
+               std::optional<int> max_det, std::optional<bool> agnostic, std::optional<bool> oks) {
+                const InputView view = to_view(input);
+                const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
+                const py::gil_scoped_release release;
+                return std::make_shared<DevicePoses>(engine.infer_tensor_device(view, t));
             },
             py::arg("input"), py::kw_only(), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"),
             py::arg("oks"))

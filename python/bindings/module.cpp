@@ -6,5 +6,6 @@ PYBIND11_MODULE(_core, m) {
     trtpose::python::register_errors(m);
     trtpose::python::register_files(m);
     trtpose::python::register_ops(m);
+    trtpose::python::register_device_arrays(m);
     trtpose::python::register_engine(m);
 }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ._core import version as _version
+from .device import DevicePoses
 from .engine import Engine, letterbox, model_info, system_info
 from .errors import BudgetError, DeviceError, Error, InputError, ModelError
 from .results import Poses
@@ -12,6 +13,7 @@ from .spec import ModelSpec
 __all__ = [
     "BudgetError",
     "DeviceError",
+    "DevicePoses",
     "Engine",
     "Error",
     "InputError",

@@ -10,7 +10,66 @@ import numpy
 import numpy.typing
 import typing
 
-__all__: list[str] = ["Engine", "backends", "find_spec", "letterbox", "normalise_spec", "read_model_file", "version"]
+__all__: list[str] = [
+    "DeviceArray",
+    "DevicePoses",
+    "Engine",
+    "backends",
+    "find_spec",
+    "is_device_array",
+    "letterbox",
+    "normalise_spec",
+    "parse_device_array",
+    "read_model_file",
+    "version",
+]
+
+class DeviceArray:
+    """
+    An array of results in a device's memory, dense, read through protocols.
+    """
+    def __dlpack__(
+        self,
+        *,
+        stream: typing.Any = None,
+        max_version: typing.Any = None,
+        dl_device: typing.Any = None,
+        copy: typing.Any = None,
+    ) -> typing.Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    @property
+    def __cuda_array_interface__(self) -> dict: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple: ...
+
+class DevicePoses:
+    """
+    Results left on the device; see trtpose.DevicePoses.
+    """
+    def __len__(self) -> int: ...
+    def synchronize(self) -> None: ...
+    @property
+    def boxes(self) -> DeviceArray: ...
+    @property
+    def class_ids(self) -> DeviceArray: ...
+    @property
+    def counts(self) -> DeviceArray: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def keypoints(self) -> DeviceArray: ...
+    @property
+    def max_det(self) -> int: ...
+    @property
+    def scores(self) -> DeviceArray: ...
+    @property
+    def shapes(self) -> list: ...
+    @property
+    def stream(self) -> int: ...
 
 class Engine:
     """
@@ -47,6 +106,17 @@ class Engine:
         agnostic: bool | None,
         oks: bool | None,
     ) -> list: ...
+    def infer_device(
+        self,
+        frames: collections.abc.Sequence[typing.Any],
+        *,
+        color: str,
+        conf: typing.SupportsFloat | typing.SupportsIndex | None,
+        iou: typing.SupportsFloat | typing.SupportsIndex | None,
+        max_det: typing.SupportsInt | typing.SupportsIndex | None,
+        agnostic: bool | None,
+        oks: bool | None,
+    ) -> DevicePoses: ...
     def infer_tensor(
         self,
         input: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
@@ -57,6 +127,16 @@ class Engine:
         agnostic: bool | None,
         oks: bool | None,
     ) -> list: ...
+    def infer_tensor_device(
+        self,
+        input: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        *,
+        conf: typing.SupportsFloat | typing.SupportsIndex | None,
+        iou: typing.SupportsFloat | typing.SupportsIndex | None,
+        max_det: typing.SupportsInt | typing.SupportsIndex | None,
+        agnostic: bool | None,
+        oks: bool | None,
+    ) -> DevicePoses: ...
     @property
     def backend(self) -> str: ...
     @property
@@ -88,6 +168,11 @@ def find_spec(path: str, spec: str = "") -> tuple[typing.Any, str]:
     The model spec of a file as JSON, and where it came from. Raises ModelError.
     """
 
+def is_device_array(array: typing.Any) -> bool:
+    """
+    Whether an object is an array in the memory of a GPU. Raises InputError if it gives a nonsensical answer.
+    """
+
 def letterbox(
     frame: typing.Any,
     size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex],
@@ -101,6 +186,17 @@ def letterbox(
 def normalise_spec(json: str, source: str) -> typing.Any:
     """
     Check a model spec and return it with every field. Raises ModelError.
+    """
+
+def parse_device_array(
+    array: typing.Any,
+    *,
+    device: typing.SupportsInt | typing.SupportsIndex = 0,
+    stream: typing.SupportsInt | typing.SupportsIndex = 1,
+    color: str = "bgr",
+) -> list:
+    """
+    How an engine on cuda:`device` would read an array on a GPU; touches no memory. Raises InputError.
     """
 
 def read_model_file(path: str) -> dict:

@@ -7,13 +7,14 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core
 from ._machine import cpu_name, usable_cores
+from .device import DevicePoses
 from .errors import Error, InputError, ModelError
 from .results import Poses
 from .spec import ModelSpec
@@ -60,6 +61,8 @@ def _frames(batch: Any) -> list[Any]:
     """One frame, a batch in one array, or a sequence of frames as a list of frames."""
     if isinstance(batch, (list, tuple)):
         return list(cast("Sequence[Any]", batch))
+    if _core.is_device_array(batch):
+        return [batch]  # the native side takes it apart
     if not isinstance(batch, np.ndarray) and hasattr(batch, "__dlpack__"):
         try:
             batch = np.from_dlpack(batch)
@@ -139,6 +142,7 @@ class Engine:
         self.model = os.fspath(model)
         self.spec = ModelSpec.from_json(self._core.spec_json, source=self.model)
 
+    @overload
     def infer(
         self,
         batch: Any,
@@ -149,18 +153,49 @@ class Engine:
         agnostic: bool | None = None,
         nms: str | None = None,
         color: str = "bgr",
-    ) -> list[Poses]:
+        output: Literal["poses"] = "poses",
+    ) -> list[Poses]: ...
+
+    @overload
+    def infer(
+        self,
+        batch: Any,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        agnostic: bool | None = None,
+        nms: str | None = None,
+        color: str = "bgr",
+        output: Literal["device"],
+    ) -> DevicePoses: ...
+
+    def infer(
+        self,
+        batch: Any,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        agnostic: bool | None = None,
+        nms: str | None = None,
+        color: str = "bgr",
+        output: Literal["poses", "device"] = "poses",
+    ) -> list[Poses] | DevicePoses:
         """Find the people in frames.
 
         Args:
             batch: one height×width×3 uint8 frame, a list of them (sizes may differ) or an N×height×width×3 array;
                 numpy, or anything with ``__dlpack__`` in host memory. A float32 array N×3×height×width is taken as
-                letterboxed and normalised already; the results are then in its pixels.
+                letterboxed and normalised already; the results are then in its pixels. An engine on a GPU also takes
+                arrays there, through ``__dlpack__`` or ``__cuda_array_interface__``, and reads them in place.
             conf, iou, max_det, agnostic, nms: as in the constructor, for this call alone.
             color: channel order of the frames, ``bgr`` or ``rgb``.
+            output: ``poses``, or ``device`` for arrays left on the engine's device.
 
         Returns:
-            One :class:`Poses` per frame, in order; coordinates in that frame's pixels.
+            One :class:`Poses` per frame, in order; coordinates in that frame's pixels. With ``output="device"`` one
+            :class:`DevicePoses` for all frames.
 
         Raises:
             InputError: a frame has the wrong shape or dtype or no pixels; the message says which. None was run then.
@@ -172,8 +207,20 @@ class Engine:
             "agnostic": agnostic,
             "oks": None if nms is None else _is_oks(nms),
         }
+        if output not in ("poses", "device"):
+            raise InputError(f"output {output!r} is not known; use poses or device")
         frames = _frames(batch)
-        if len(frames) > 0 and getattr(frames[0], "ndim", 0) == 3 and getattr(frames[0], "dtype", None) == np.float32:
+        letterboxed = (
+            len(frames) > 0
+            and not _core.is_device_array(frames[0])
+            and getattr(frames[0], "ndim", 0) == 3
+            and getattr(frames[0], "dtype", None) == np.float32
+        )
+        if output == "device":
+            if letterboxed:
+                return DevicePoses(self._core.infer_tensor_device(_letterboxed(frames), **options), self.spec)
+            return DevicePoses(self._core.infer_device(frames, color=color, **options), self.spec)
+        if letterboxed:
             results = self._core.infer_tensor(_letterboxed(frames), **options)
         else:
             results = self._core.infer(frames, color=color, **options)
