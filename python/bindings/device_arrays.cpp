@@ -313,9 +313,9 @@ bool is_device_array(const py::object& object) {
             const int type = device[0].cast<int>();
             return type == dlpack::kCuda || type == dlpack::kCudaManaged;
         } catch (const py::error_already_set& error) {
-            fail("its __dlpack_device__ cannot be used (" + std::string(py::str(error.value())) + ")");
+            fail("frame: its __dlpack_device__ cannot be used (" + std::string(py::str(error.value())) + ")");
         } catch (const py::cast_error&) {
-            fail("its __dlpack_device__ gives no pair of numbers");
+            fail("frame: its __dlpack_device__ gives no pair of numbers");
         }
     }
     return py::hasattr(object, "__cuda_array_interface__");

@@ -680,6 +680,8 @@ private:
     CudaGraph capture(const Run& run, const Thresholds& t) {
         cudaStream_t const recorder = streams_->capture.get();
         CudaGraph graph;
+        // The session is asked again on another stream: the run that warmed it up must be over.
+        check(cudaStreamSynchronize(compute()), "finish the work");
         try {
             graph = CudaGraph::record(recorder, [&] { enqueue(run, t, recorder); });
             graph.upload(compute());
