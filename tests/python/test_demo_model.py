@@ -30,8 +30,8 @@ from tools.demo_model.pictures import held_out  # noqa: E402
 from tools.demo_model.pool import HELD_OUT_SEED, TRAIN_SEED  # noqa: E402
 
 AP_FLOOR = 0.50
-"""What the model must reach on the packaged pictures: 0.547 by its card, less what rounding on another processor moves
-among so few people, where one keypoint that crosses a threshold is worth about 0.01."""
+"""What the model must reach on the packaged pictures: 0.547 by its card, less what rounding on another processor moves.
+There are a dozen people: one who crosses one of the ten OKS thresholds is worth nearly 0.01."""
 
 
 @pytest.fixture(scope="module")
