@@ -184,6 +184,10 @@ TEST_F(PipelineTest, AFixedBatchIsFilledUp) {
     for (int call = 0; call < 3; ++call) expect_equal(engine.infer(views(frames)), wanted);
     const std::vector<std::pair<int, Size>> runs(9, {3, kSize});
     EXPECT_EQ(network_->taken_runs(), runs);
+    // A graph of one frame in a batch of three is not that of three.
+    Engine other = make();
+    for (int call = 0; call < 3; ++call) expect_same(other.infer({&frames[2].view, 1})[0], wanted[2]);
+    for (int call = 0; call < 3; ++call) expect_equal(other.infer(views(frames)), wanted);
 }
 
 TEST_F(PipelineTest, ShapesInTurnKeepTheirGraphsAndTheMemory) {
@@ -360,6 +364,10 @@ TEST_F(PipelineTest, AFrameLargerThanTheStagingGetsItOrABudgetError) {
     const auto wanted = expected({usual.view, huge.view});
     Engine engine = make();
     const size_t before = engine.memory().total();
+    for (int i = 0; i < 3; ++i) expect_same(engine.infer({&usual.view, 1})[0], wanted[0]);
+    const int enqueued = behaviour_->enqueued;
+    expect_same(engine.infer({&huge.view, 1})[0], wanted[1]);
+    EXPECT_EQ(behaviour_->enqueued, enqueued + 1) << "the graph of the memory before is not launched";
     for (int i = 0; i < 3; ++i) {
         const ImageView both[] = {usual.view, huge.view};
         expect_equal(engine.infer({both, 2}), wanted);
