@@ -614,6 +614,9 @@ def test_a_picture_its_format_cannot_hold(run: Run, tmp_path: Path):
 # --- infer: as a process ---------------------------------------------------------------------------------------------
 
 _DRIVER = """
+import signal
+# A suite that was started in the background ignores Ctrl-C, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys, time
 sys.path.insert(0, {tests!r})
 from support import FakeEngine, make_poses
