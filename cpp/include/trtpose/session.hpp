@@ -18,14 +18,21 @@ struct SessionOptions {
     int streams = 1;                ///< how many clones may run at the same time on the CPU
 };
 
+/// Shapes of the input a network was built for, both ends included, and the one it is fastest at.
+struct ShapeRange {
+    std::vector<int64_t> min, opt, max;
+};
+
 /// What a session reports of itself once it is open.
 struct SessionInfo {
-    std::string backend;  ///< "openvino"
+    std::string backend;  ///< "openvino", "tensorrt" or "tensorrt-rtx"
     std::string version;  ///< of the vendor library
     Device device;
     std::string precision;  ///< in use, not merely asked for
     TensorInfo input;
     std::vector<TensorInfo> outputs;
+    std::vector<ShapeRange> profiles;  ///< where the network takes only some shapes; empty: all that fit input.shape
+    size_t streamable_weight_bytes = 0;  ///< of the weights, what may stay in host memory and come when needed
 };
 
 /// A shape made ready: what will come out and what it costs.
@@ -33,10 +40,14 @@ struct SessionShape {
     std::vector<std::vector<int64_t>> outputs;  ///< shape of each output, in the order of SessionInfo::outputs
     size_t weight_bytes = 0;
     size_t activation_bytes = 0;  ///< for intermediate tensors; an upper estimate where the library does not tell
+    size_t scratch_bytes = 0;     ///< the part of activation_bytes that the caller lends by use_scratch()
     /// CUDA: what run() gives its stream at this shape may be captured in a graph and launched again while prepare()
     /// reports this same number for the shape; 0: it must not be captured.
     uint64_t capture_id = 0;
 };
+
+/// Alignment of the memory lent by Session::use_scratch: what TensorRT wants.
+inline constexpr size_t kScratchAlignment = 256;
 
 /// A loaded network on one device: tensors in, tensors out, nothing known of people. Serves one thread at a time.
 class TRTPOSE_API Session {
@@ -46,6 +57,14 @@ public:
     /// Make N × 3 × height × width the current shape, compiling for it if need be.
     /// Throws Error(model) if the network does not take it.
     virtual const SessionShape& prepare(int batch, Size size) = 0;
+    /// Lend the session device memory for its intermediate tensors: at least scratch_bytes of the current shape, aligned
+    /// to kScratchAlignment, until the next prepare() or use_scratch(). Shapes that do not run at the same time can
+    /// share it. A session that asks for none ignores it.
+    virtual void use_scratch(void* data, size_t bytes);
+    /// Keep at most about `bytes` of the weights on the device and stream the rest; 0: as little as possible. Returns
+    /// what stays there. Only before the first prepare(), or again after it when nothing of the session is at work; the
+    /// current shape must be prepared anew. Throws Error(budget) where the network cannot do that.
+    virtual size_t limit_weights(size_t bytes);
     /// Run at the current shape. `input` and `outputs` are dense, of the prepared shapes and of the types in info(), on
     /// the session's device. On CUDA the work is given to the context's stream and has not ended when run returns.
     virtual void run(const void* input, Span<void* const> outputs, const Context& context) = 0;

@@ -75,6 +75,12 @@ Device parse_device(const std::string& name, Device automatic) {
 
 Session::~Session() = default;
 
+void Session::use_scratch(void*, size_t) {}
+
+size_t Session::limit_weights(size_t) {
+    throw Error(ErrorCode::budget, text("backend ", info().backend, ": this network cannot stream its weights"));
+}
+
 std::vector<BackendStatus> backends() {
     std::vector<BackendStatus> out;
     for (const Entry& entry : kBackends) {
