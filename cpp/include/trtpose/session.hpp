@@ -31,7 +31,7 @@ struct SessionInfo {
     std::string precision;  ///< in use, not merely asked for
     TensorInfo input;
     std::vector<TensorInfo> outputs;
-    std::vector<ShapeRange> profiles;  ///< where the network takes only some shapes; empty: all that fit input.shape
+    std::vector<ShapeRange> profiles;    ///< where the network takes only some shapes; empty: all that fit input.shape
     size_t streamable_weight_bytes = 0;  ///< of the weights, what may stay in host memory and come when needed
 };
 
@@ -57,9 +57,9 @@ public:
     /// Make N × 3 × height × width the current shape, compiling for it if need be.
     /// Throws Error(model) if the network does not take it.
     virtual const SessionShape& prepare(int batch, Size size) = 0;
-    /// Lend the session device memory for its intermediate tensors: at least scratch_bytes of the current shape, aligned
-    /// to kScratchAlignment, until the next prepare() or use_scratch(). Shapes that do not run at the same time can
-    /// share it. A session that asks for none ignores it.
+    /// Lend the session device memory for its intermediate tensors: at least scratch_bytes of the current shape,
+    /// aligned to kScratchAlignment, until the next prepare() or use_scratch(). Shapes that do not run at the same time
+    /// can share it. A session that asks for none ignores it.
     virtual void use_scratch(void* data, size_t bytes);
     /// Keep at most about `bytes` of the weights on the device and stream the rest; 0: as little as possible. Returns
     /// what stays there. Only before the first prepare(), or again after it when nothing of the session is at work; the
