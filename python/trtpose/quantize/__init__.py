@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+"""INT8 and FP16: graphs that compute in fewer bits and keep the keypoints.
+
+Needs ``pip install "trtpose[quantize]"``; nothing here is imported by the rest of the package.
+"""
