@@ -25,6 +25,7 @@ py::list tensors(const std::vector<TensorInfo>& infos) {
 
 void register_files(py::module_& m) {
     m.def("version", &version, "Version of the library, as major.minor.patch.");
+    m.def("cuda_version", &cuda_version, "The CUDA version of this build, 13000 for 13.0; 0: built without.");
     m.def(
         "read_model_file",
         [](const std::string& path) {

@@ -15,6 +15,7 @@ __all__: list[str] = [
     "DevicePoses",
     "Engine",
     "backends",
+    "cuda_version",
     "find_spec",
     "is_device_array",
     "letterbox",
@@ -161,6 +162,11 @@ class Engine:
 def backends() -> list:
     """
     State of every backend on this machine.
+    """
+
+def cuda_version() -> int:
+    """
+    The CUDA version of this build, 13000 for 13.0; 0: built without.
     """
 
 def find_spec(path: str, spec: str = "") -> tuple[typing.Any, str]:

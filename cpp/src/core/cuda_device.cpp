@@ -2,6 +2,7 @@
 #include "core/cuda_device.hpp"
 
 #include "core/check.hpp"
+#include "trtpose/version.hpp"
 
 #if TRTPOSE_WITH_CUDA
 #include "core/cuda_check.hpp"
@@ -55,6 +56,14 @@ CudaStatus cuda_status() {
     return status;
 }
 #endif
+
+int cuda_version() {
+#if TRTPOSE_WITH_CUDA
+    return CUDART_VERSION;
+#else
+    return 0;
+#endif
+}
 
 void require_cuda_device(int index) {
     const CudaStatus status = cuda_status();
