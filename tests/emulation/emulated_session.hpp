@@ -17,7 +17,10 @@ struct CudaBehaviour {
     bool spoils_captures = false;  ///< does something that no capture allows
     bool throws_in_capture = false;
     std::function<void(cudaStream_t)> also;  ///< what run gives the stream besides
-    std::atomic<int> enqueued{0};            ///< calls of run; the network's own count is of what was carried out
+    /// Memory that the network wants to borrow; its rows are written when it runs.
+    std::function<size_t(int batch, Size size)> scratch;
+    size_t moves = 0;              ///< how often it was lent another address than before
+    std::atomic<int> enqueued{0};  ///< calls of run; the network's own count is of what was carried out
 };
 
 class EmulatedSession final : public Session {
@@ -48,9 +51,27 @@ public:
             shape_.outputs.push_back(std::move(one));
         }
         shape_.weight_bytes = network_->weight_bytes;
-        shape_.activation_bytes = network_->activation_bytes * static_cast<size_t>(batch);
-        shape_.capture_id = behaviour_->capture_id;
+        shape_.scratch_bytes = behaviour_->scratch ? behaviour_->scratch(batch, size) : 0;
+        shape_.activation_bytes = network_->activation_bytes * static_cast<size_t>(batch) + shape_.scratch_bytes;
+        shape_.capture_id = behaviour_->capture_id ? behaviour_->capture_id + generation_ : 0;
+        lent_ = false;
         return shape_;
+    }
+
+    void use_scratch(void* data, size_t bytes) override {
+        EXPECT_GE(bytes, shape_.scratch_bytes);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % kScratchAlignment, 0u);
+        cudaPointerAttributes attributes{};
+        EXPECT_EQ((cudaPointerGetAttributes)(&attributes, data), cudaSuccess);
+        EXPECT_EQ(attributes.type, cudaMemoryTypeDevice);
+        EXPECT_EQ(attributes.device, info_.device.index);
+        lent_ = true;
+        if (data == scratch_) return;
+        // What was captured with the old one must not be launched again.
+        scratch_ = data;
+        ++behaviour_->moves;
+        generation_ += 1000;
+        if (shape_.capture_id) shape_.capture_id += 1000;
     }
 
     void run(const void* input, Span<void* const> outputs, const Context& context) override {
@@ -68,6 +89,10 @@ public:
         const bool capturing = status == cudaStreamCaptureStatusActive;
         if (capturing && behaviour_->throws_in_capture) throw Error(ErrorCode::model, "fake network: not in a capture");
         if (capturing && behaviour_->spoils_captures) static_cast<void>(cudaDeviceSynchronize());
+        if (shape_.scratch_bytes) {
+            EXPECT_TRUE(lent_) << "no scratch since prepare()";
+            EXPECT_EQ(cudaMemsetAsync(scratch_, 0xA5, shape_.scratch_bytes, stream), cudaSuccess);
+        }
         emulation::enqueue(stream, [this_network = network_, input,
                                     pointers = std::vector(outputs.begin(), outputs.end()), shapes = shape_.outputs,
                                     batch = batch_, size = size_, in = behaviour_->input, out = behaviour_->outputs] {
@@ -125,6 +150,9 @@ private:
     SessionShape shape_;
     int batch_ = 0;
     Size size_;
+    void* scratch_ = nullptr;
+    bool lent_ = false;
+    uint64_t generation_ = 0;
 };
 
 }  // namespace trtpose::test

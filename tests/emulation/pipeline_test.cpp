@@ -359,6 +359,82 @@ TEST_F(PipelineTest, ABatchThatExceedsTheStagingGoesInPieces) {
     }
 }
 
+TEST_F(PipelineTest, TheSessionBorrowsItsScratchFromTheArena) {
+    behaviour_->scratch = [](int batch, Size size) {
+        return static_cast<size_t>(batch) * static_cast<size_t>(size.height) * 1000 + 3;
+    };
+    const auto up = [](size_t bytes) { return (bytes + 255) / 256 * 256; };
+    EngineOptions options = batch_of(2);
+    options.rect = true;
+    options.imgsz = {128, 128};
+    std::vector<Frame> frames;
+    frames.emplace_back(1, 256, 128);  // 64 × 128
+    frames.emplace_back(2, 300, 300);  // 128 × 128
+    frames.emplace_back(3, 200, 200);
+    const auto wanted = expected(views(frames), options);
+    Engine engine = make(options);
+    const MemoryPlan plan = engine.memory();
+    EXPECT_EQ(plan.activations, 2u * 2000 + up(2 * 128 * 1000 + 3)) << "what it has of its own, and the loan once";
+    EXPECT_EQ(emulation::device_bytes(), plan.total() - plan.weights - 2 * 2000) << "all of the plan is there";
+    for (int call = 0; call < 4; ++call) expect_equal(engine.infer(views(frames)), wanted);
+    EXPECT_EQ(behaviour_->moves, 1u) << "one block for all shapes";
+    EXPECT_EQ(engine.memory().total(), plan.total());
+    const int before = behaviour_->enqueued;
+    expect_equal(engine.infer(views(frames)), wanted);
+    EXPECT_EQ(behaviour_->enqueued, before) << "from the graphs";
+
+    // The block moves: nothing that was captured with the old address is launched again.
+    const Frame huge(3, 6000, 6000);
+    const std::vector<ImageView> large = {huge.view};
+    const auto wanted_large = expected(large, options);
+    expect_equal(engine.infer(large), wanted_large);
+    EXPECT_EQ(behaviour_->moves, 2u);
+    for (int call = 0; call < 3; ++call) expect_equal(engine.infer(views(frames)), wanted);
+    EXPECT_EQ(behaviour_->enqueued, before + 1 + 4) << "the large one, then two shapes twice";
+}
+
+TEST_F(PipelineTest, ShapesThatDoNotFitTogetherGetTheirScratchInTurn) {
+    // The wide shape wants much scratch, the high one many buffers; both at once are more than the budget.
+    behaviour_->scratch = [](int, Size size) { return size_t{size.width > size.height ? 900u << 10 : 1u << 10}; };
+    const auto shapes = network_->shapes;
+    const auto answer = network_->answer;
+    network_->shapes = [=](Size size) {
+        auto out = shapes(size);
+        if (size.height > size.width) out[0][1] += 40000;
+        return out;
+    };
+    network_->answer = [=](const float* image, Size size, const std::vector<float*>& outputs) {
+        const size_t cells = static_cast<size_t>((size.height / 8) * (size.width / 8));
+        const size_t all = cells + (size.height > size.width ? 40000 : 0);
+        std::vector<float> narrow(kFields * cells);
+        answer(image, size, {narrow.data()});
+        std::fill_n(outputs[0], kFields * all, 0.0f);
+        for (size_t f = 0; f < kFields; ++f) std::copy_n(narrow.data() + f * cells, cells, outputs[0] + f * all);
+    };
+    EngineOptions options;
+    options.rect = true;
+    options.imgsz = {128, 128};
+    const Frame wide(1, 256, 128), high(2, 128, 256);
+    const auto wanted = expected({wide.view, high.view}, options);
+    size_t largest = 0;
+    for (const Frame* frame : {&wide, &high}) {
+        Engine one = make(options);
+        one.infer({&frame->view, 1});
+        const MemoryPlan plan = one.memory();
+        largest = std::max(largest, plan.total() - plan.staging);
+    }
+    options.vram_budget = largest + (600 << 10);
+    Engine engine = make(options);
+    for (int call = 0; call < 3; ++call) {
+        expect_same(engine.infer({&wide.view, 1})[0], wanted[0]);
+        EXPECT_LE(emulation::device_bytes(), options.vram_budget);
+        expect_same(engine.infer({&high.view, 1})[0], wanted[1]);
+        EXPECT_LE(emulation::device_bytes(), options.vram_budget);
+    }
+    EXPECT_LE(engine.memory().total(), options.vram_budget);
+    EXPECT_GT(behaviour_->moves, 1u);
+}
+
 TEST_F(PipelineTest, AFrameLargerThanTheStagingGetsItOrABudgetError) {
     const Frame usual(2, 96, 64), huge(3, 2500, 1500);
     const auto wanted = expected({usual.view, huge.view});

@@ -84,12 +84,22 @@ struct Streams {
     CudaStream input;    ///< for those who make frames
 };
 
+/// What a shape takes of the arena and of the host's pinned memory, and its plan.
+struct Demand {
+    MemoryPlan plan;
+    size_t scratch = 0;  ///< lent to the session; shapes that run in turn share it
+    size_t buffers = 0;
+    size_t slot = 0;     ///< of each of the two
+    size_t arrival = 0;  ///< of each of the two, pinned alone
+    size_t arena() const { return scratch + buffers + 2 * slot; }
+};
+
 /// What the pipeline holds of its GPU, made and given back while that is the current one.
 struct Resources {
     CudaEvent handover;
     std::array<Slot, 2> slots;
     std::array<Arrival, 2> arrivals;
-    DeviceBuffer arena;       ///< the buffers, then the slots
+    DeviceBuffer arena;       ///< the session's scratch, then the buffers, then the slots
     PinnedBuffer pinned;      ///< the slots, then the arrivals
     std::list<Graph> graphs;  ///< latest used first
 };
@@ -408,79 +418,100 @@ private:
         return 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width) * size_of(input_dtype_);
     }
 
+    /// What `shape` takes where the largest item is of `largest` bytes and slots of `slot` bytes are there already.
+    Demand measure(const SessionShape& shape, int batch, Size size, const Thresholds& t, size_t largest,
+                   size_t slot) const {
+        Planner planner;
+        const Buffers buffers = lay_out(planner, shape, batch, size, t);
+        const size_t frame = 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width);
+        const size_t jobs =
+            align_up(ops::Letterbox(setup_.spec, size).workspace_bytes(static_cast<size_t>(batch), device_));
+        const size_t least = jobs + align_up(std::max(largest, frame));
+        Demand d;
+        d.scratch = (shape.scratch_bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
+        d.buffers = buffers.bytes;
+        d.arrival = buffers.results_bytes;
+        d.slot = slot;
+        if (d.slot < least) {
+            const size_t usual = static_cast<size_t>(batch) * std::max(kUsualFrame, frame);
+            d.slot = std::max(least, jobs + align_up(std::min(usual, kMaxUsualSlot)));
+        }
+        d.plan.weights = shape.weight_bytes;
+        d.plan.activations = shape.activation_bytes - shape.scratch_bytes + d.scratch;
+        d.plan.io = buffers.io_bytes;
+        d.plan.workspace = buffers.bytes - buffers.io_bytes;
+        d.plan.staging = 2 * d.slot;
+        if (setup_.budget && d.plan.total() > setup_.budget) {
+            // Staging gives way, down to one frame at a time.
+            const size_t others = d.plan.total() - d.plan.staging;
+            const size_t left = setup_.budget > others ? (setup_.budget - others) / 2 / kAlignment * kAlignment : 0;
+            d.slot = std::max(least, left);
+            d.plan.staging = 2 * d.slot;
+        }
+        return d;
+    }
+
     /// Make session and buffers ready for a run whose largest item takes `largest` bytes of a slot. `before_moving` is
     /// called before any memory is given back.
     template <typename BeforeMoving>
     void make_ready(const Run& run, const Thresholds& t, size_t largest, BeforeMoving&& before_moving) {
         const SessionShape& shape = setup_.session.prepare(run.batch, run.size);
+        const bool known = buffers_.batch == run.batch && buffers_.size == run.size && buffers_.max_det == t.max_det &&
+                           buffers_.oks == t.oks && shape.scratch_bytes <= held_.scratch;
+        if (!known || largest > largest_) {
+            Demand wanted = measure(shape, run.batch, run.size, t, largest, held_.slot);
+            check_budget(setup_, wanted.plan, run.batch, run.size);
+            keep_what_is_there(wanted);
+            if (wanted.arena() != held_.arena() || wanted.scratch != held_.scratch || wanted.slot != held_.slot ||
+                wanted.arrival != held_.arrival) {
+                before_moving();
+                move_in(wanted, run);
+            }
+            held_.plan = wanted.plan;
+            Planner planner(static_cast<char*>(own_->arena.data()) + held_.scratch);
+            buffers_ = lay_out(planner, shape, run.batch, run.size, t);
+            largest_ = largest;
+            if (wanted.plan.total() > plan_.total()) plan_ = wanted.plan;
+        }
+        if (shape.scratch_bytes) setup_.session.use_scratch(own_->arena.data(), held_.scratch);
         capture_id_ = shape.capture_id;
-        const ops::Letterbox letterbox(setup_.spec, run.size);
-        const size_t frame = 3 * static_cast<size_t>(run.size.height) * static_cast<size_t>(run.size.width);
-        const size_t jobs = align_up(letterbox.workspace_bytes(static_cast<size_t>(run.batch), device_));
-        const size_t least = jobs + align_up(std::max(largest, frame));
-        const bool fits = buffers_.batch == run.batch && buffers_.size == run.size && buffers_.max_det == t.max_det &&
-                          buffers_.oks == t.oks;
-        if (fits && least <= slot_bytes_) return;
+    }
 
-        Planner measure;
-        const Buffers wanted = lay_out(measure, shape, run.batch, run.size, t);
-        MemoryPlan plan;
-        plan.weights = shape.weight_bytes;
-        plan.activations = shape.activation_bytes;
-        plan.io = wanted.io_bytes;
-        plan.workspace = wanted.bytes - wanted.io_bytes;
-        size_t slot = slot_bytes_;
-        if (slot < least) {
-            const size_t usual = static_cast<size_t>(run.batch) * std::max(kUsualFrame, frame);
-            slot = std::max(least, jobs + align_up(std::min(usual, kMaxUsualSlot)));
-        }
-        plan.staging = 2 * slot;
-        if (setup_.budget && plan.total() > setup_.budget) {
-            // Staging gives way, down to one frame at a time.
-            const size_t others = plan.total() - plan.staging;
-            const size_t left = setup_.budget > others ? (setup_.budget - others) / 2 / kAlignment * kAlignment : 0;
-            slot = std::max(least, left);
-            plan.staging = 2 * slot;
-        }
-        check_budget(setup_, plan, run.batch, run.size);
-
-        if (wanted.bytes > arena_bytes_ || wanted.results_bytes > arrival_bytes_ || slot != slot_bytes_) {
-            before_moving();
-            // What earlier shapes needed is kept, so that shapes in turn do not push each other out.
-            const bool roomy = setup_.budget == 0 ||
-                               plan.total() - wanted.bytes + std::max(wanted.bytes, arena_bytes_) <= setup_.budget;
-            move_in(roomy ? std::max(wanted.bytes, arena_bytes_) : wanted.bytes,
-                    std::max(wanted.results_bytes, arrival_bytes_), slot, run);
-        }
-        Planner planner(own_->arena.data());
-        buffers_ = lay_out(planner, shape, run.batch, run.size, t);
-        if (plan.total() > plan_.total()) plan_ = plan;  // the block stays as large as it once had to be
+    /// Let a shape have what earlier ones needed, within the budget, so that shapes in turn do not push each other out.
+    void keep_what_is_there(Demand& wanted) const {
+        const size_t scratch = std::max(wanted.scratch, held_.scratch) - wanted.scratch;
+        const size_t buffers = std::max(wanted.buffers, held_.buffers) - wanted.buffers;
+        wanted.arrival = std::max(wanted.arrival, held_.arrival);
+        if (setup_.budget && wanted.plan.total() + scratch + buffers > setup_.budget) return;
+        wanted.scratch += scratch;
+        wanted.plan.activations += scratch;
+        wanted.buffers += buffers;
+        wanted.plan.workspace += buffers;
     }
 
     /// Take memory anew: one block of the GPU's, one of the host's.
-    void move_in(size_t buffers, size_t arrival, size_t slot, const Run& run) {
+    void move_in(const Demand& wanted, const Run& run) {
         check(cudaStreamSynchronize(upload()), "finish the uploads");
         check(cudaStreamSynchronize(compute()), "finish the work");
-        own_->graphs.clear();  // they hold the addresses
+        own_->graphs.clear();  // they hold the addresses, the scratch's too
         buffers_ = {};
-        slot_bytes_ = arena_bytes_ = arrival_bytes_ = 0;
+        held_ = {};
         own_->arena = DeviceBuffer();
         own_->pinned = PinnedBuffer();
         const std::string what = shape_name(setup_, run.batch, run.size);
-        const size_t bytes = buffers + 2 * slot;
-        own_->arena = take_device_memory(bytes, what, "take a smaller batch or size");
-        own_->pinned = take_pinned_memory(2 * slot + 2 * arrival, what);
-        check(cudaMemsetAsync(own_->arena.data(), 0, bytes, compute()), "clear memory");
+        own_->arena = take_device_memory(wanted.arena(), what, "take a smaller batch or size");
+        own_->pinned = take_pinned_memory(2 * wanted.slot + 2 * wanted.arrival, what);
+        check(cudaMemsetAsync(own_->arena.data(), 0, wanted.arena(), compute()), "clear memory");
         // Uploads go by another stream and must not be cleared.
         check(cudaStreamSynchronize(compute()), "clear memory");
+        auto* const host = static_cast<char*>(own_->pinned.data());
+        auto* const slots = static_cast<char*>(own_->arena.data()) + wanted.scratch + wanted.buffers;
         for (size_t i = 0; i < 2; ++i) {
-            own_->slots[i].host = static_cast<char*>(own_->pinned.data()) + i * slot;
-            own_->slots[i].device = static_cast<char*>(own_->arena.data()) + buffers + i * slot;
-            own_->arrivals[i].host = static_cast<char*>(own_->pinned.data()) + 2 * slot + i * arrival;
+            own_->slots[i].host = host + i * wanted.slot;
+            own_->slots[i].device = slots + i * wanted.slot;
+            own_->arrivals[i].host = host + 2 * wanted.slot + i * wanted.arrival;
         }
-        slot_bytes_ = slot;
-        arena_bytes_ = buffers;
-        arrival_bytes_ = arrival;
+        held_ = wanted;
     }
 
     // ---- One call --------------------------------------------------------------------------------------------------
@@ -579,7 +610,7 @@ private:
                     continue;
                 }
                 const size_t bytes = packed_bytes(frames[i]);
-                if (used + bytes > slot_bytes_) break;
+                if (used + bytes > held_.slot) break;
                 views_.push_back(pack(frames[i], slot.host + used, slot.device + used, device_));
                 used = align_up(used + bytes);
             }
@@ -609,7 +640,7 @@ private:
             auto* const places = reinterpret_cast<math::Letterbox*>(slot.host);
             const size_t pixels_at = align_up((count - first) * sizeof(place));
             const size_t pieces =
-                from_gpu ? count : std::min(count - first, std::max<size_t>((slot_bytes_ - pixels_at) / one, 1));
+                from_gpu ? count : std::min(count - first, std::max<size_t>((held_.slot - pixels_at) / one, 1));
             std::fill_n(places, pieces, place);
             if (!from_gpu)
                 copy_numbers(from + first * numbers * size_of(input.dtype), input.dtype, pieces * numbers,
@@ -711,7 +742,8 @@ private:
     DType input_dtype_ = DType::f32, heads_dtype_ = DType::f32;
     std::shared_ptr<Streams> streams_;
     std::unique_ptr<Resources> own_;
-    size_t arena_bytes_ = 0, slot_bytes_ = 0, arrival_bytes_ = 0;
+    Demand held_;         ///< what arena and pinned memory are divided into
+    size_t largest_ = 0;  ///< the item that the slots are known to hold
     size_t slot_number_ = 0;
     Buffers buffers_;
     MemoryPlan plan_;
