@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from ._core import version as _version
 from .device import DevicePoses
-from .engine import Engine, letterbox, model_info, system_info
+from .engine import Engine, letterbox
 from .errors import BudgetError, DeviceError, Error, InputError, ModelError
+from .info import model_info, system_info
 from .results import Poses
 from .spec import ModelSpec
 

@@ -751,7 +751,12 @@ def _outline(value: Any, depth: int = 0) -> list[str]:
         pairs = [("-", entry) for entry in value]
     for key, entry in pairs:
         flat = _flat(entry)
-        if flat is not None:
+        if flat is None and key == "-":
+            first, *rest = _outline(entry, depth + 1)
+            lines += [f"{indent}- {first.lstrip()}", *rest]
+        elif key.startswith("memory_") and isinstance(entry, int):
+            lines.append(f"{indent}{key} {entry / 2**20:,.0f} MiB")
+        elif flat is not None:
             lines += textwrap.wrap(
                 f"{key} {flat}", 100, initial_indent=indent, subsequent_indent=indent + "    ", break_long_words=False
             )

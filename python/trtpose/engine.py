@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast, overload
 
@@ -13,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._machine import cpu_name, usable_cores
 from .device import DevicePoses
-from .errors import Error, InputError, ModelError
+from .errors import InputError
 from .results import Poses
 from .spec import ModelSpec
 
-__all__ = ["Engine", "letterbox", "model_info", "system_info"]
+__all__ = ["Engine", "letterbox"]
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -336,68 +333,3 @@ def letterbox(
         InputError: the frame or the size cannot be used.
     """
     return _core.letterbox(frame, parse_imgsz(size), color, spec.to_json() if spec else "")[0]
-
-
-def system_info() -> dict[str, Any]:
-    """What trtpose finds on this machine: versions, processor, backends and what is missing."""
-    return {
-        "trtpose": _core.version(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": cpu_name(),
-        "cpu_threads": usable_cores(),
-        "backends": _core.backends(),
-    }
-
-
-def model_info(
-    path: str | os.PathLike[str],
-    spec: str | os.PathLike[str] | None = None,
-    *,
-    imgsz: int | Sequence[int] | None = None,
-    batch: int | None = None,
-) -> dict[str, Any]:
-    """What a model file says of itself, how much it computes and what running it would take.
-
-    Args:
-        path: an ONNX model.
-        spec: model spec file for models that carry none.
-        imgsz: input height and width in pixels to count and plan for; by default the model's.
-        batch: frames per run to plan for; by default the model's, or 1.
-
-    Returns:
-        path, kind, inputs, outputs, parameters, weight_bytes, opset, producer, metadata; spec and spec_origin, or
-        spec_problem, which says why there is none; macs (multiply-adds of one picture at macs_imgsz), or macs_problem;
-        memory (planned bytes for batch frames, by part) or memory_problem.
-
-    Raises:
-        ModelError: the file cannot be read.
-    """
-    from .cost import model_cost
-
-    info = _core.read_model_file(os.fspath(path))
-    try:
-        text, origin = _core.find_spec(os.fspath(path), os.fspath(spec) if spec else "")
-        info["spec"] = json.loads(text)
-        info["spec_origin"] = origin
-    except ModelError as error:
-        if spec:
-            raise
-        info["spec_problem"] = str(error)
-    size = parse_imgsz(imgsz)
-    if size == (0, 0):
-        fixed = info["inputs"][0]["shape"][2:]
-        size = tuple(fixed) if len(fixed) == 2 and min(fixed) > 0 else tuple(info.get("spec", {}).get("imgsz", ()))
-    try:
-        info["macs"] = model_cost(os.fspath(path), size or None)["macs"]
-        info["macs_imgsz"] = list(size)
-    except Error as error:
-        info["macs_problem"] = str(error)
-    if "spec" in info:
-        try:
-            engine = Engine(path, spec=spec, imgsz=imgsz, batch=batch)
-            info["batch"] = engine.batch
-            info["memory"] = engine.memory
-        except Error as error:
-            info["memory_problem"] = str(error)
-    return info

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this installation can do here, and what a model file is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import _core
+from ._machine import (
+    cpu_name,
+    cuda_text,
+    gpus,
+    module_version,
+    tensorrt_libraries,
+    usable_cores,
+)
+from .engine import Engine, parse_imgsz
+from .errors import Error, ModelError
+
+__all__ = ["model_info", "system_info"]
+
+_BUILDERS = {"tensorrt": "TensorRT", "tensorrt_rtx_bindings": "TensorRT for RTX", "tensorrt_rtx": "TensorRT for RTX"}
+
+
+def system_info() -> dict[str, Any]:
+    """What trtpose finds on this machine: versions, processor, GPUs, backends and what is missing. Never raises.
+
+    Returns:
+        trtpose, cuda (the version of this build, None without), python, platform, cpu, cpu_threads; gpu (driver,
+        driver_cuda, devices with name, compute_capability, memory_total and memory_free in bytes, problem); backends;
+        tensorrt (libraries found, none of them opened: runtime, version, path, origin); builders (packages that build
+        engines: name, version); extras (per extra of trtpose the packages and their versions); missing (name, why, how
+        to get it).
+    """
+    built = _core.cuda_version()
+    machine = gpus()
+    backends = _core.backends()
+    libraries = tensorrt_libraries()
+    builders = [
+        {"package": name, "builds": text, "version": version}
+        for name, text in _BUILDERS.items()
+        if (version := module_version(name)) is not None
+    ]
+    extras = _extras()
+    info: dict[str, Any] = {
+        "trtpose": _core.version(),
+        "cuda": cuda_text(built) if built else None,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cpu_threads": usable_cores(),
+        "gpu": {
+            "driver": machine.driver,
+            "driver_cuda": machine.cuda,
+            "devices": [
+                {
+                    "index": gpu.index,
+                    "name": gpu.name,
+                    "compute_capability": gpu.compute_capability,
+                    "memory_total": gpu.memory_total,
+                    "memory_free": gpu.memory_free,
+                }
+                for gpu in machine.devices
+            ],
+            "problem": machine.problem,
+        },
+        "backends": backends,
+        "tensorrt": [
+            {"runtime": one.runtime, "version": one.version, "path": one.path, "origin": one.origin}
+            for one in libraries
+        ],
+        "builders": builders,
+        "extras": extras,
+    }
+    info["missing"] = _missing(info)
+    return info
+
+
+def _extras() -> dict[str, dict[str, str | None]]:
+    """Per extra its packages and their installed versions."""
+    try:
+        requirements = importlib.metadata.requires("trtpose") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    extras: dict[str, dict[str, str | None]] = {}
+    for requirement in requirements:
+        extra = re.search(r"extra *== *['\"]([^'\"]+)['\"]", requirement)
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)
+        if extra is None or name is None:
+            continue
+        package = name.group()
+        version: str | None
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # Packages of one library for several versions of CUDA: any of them will do.
+            plain = re.sub(r"[-_]cu(da)?\d+x?", "", package).replace("-", "_")
+            version = module_version(plain)
+        extras.setdefault(extra.group(1), {})[package] = version
+    return extras
+
+
+def _missing(info: dict[str, Any]) -> list[dict[str, str]]:
+    missing: list[dict[str, str]] = []
+
+    def add(name: str, why: str, how: str) -> None:
+        missing.append({"name": name, "why": why, "how": how})
+
+    if info["cuda"] is None:
+        add(
+            "CUDA in this build",
+            "to run engines on a GPU",
+            "build trtpose where nvcc is on the path, see docs/guide.md",
+        )
+    if not info["gpu"]["devices"]:
+        add("GPU", "to run engines", str(info["gpu"]["problem"]))
+    for backend in info["backends"]:
+        if not backend["available"]:
+            add(f"backend {backend['name']}", "to run what it is for", str(backend["problem"]))
+    if not info["tensorrt"]:
+        add(
+            "TensorRT library",
+            "to run engines",
+            "install TensorRT from NVIDIA and set TENSORRT_ROOT, or pip install tensorrt; for GeForce and RTX cards "
+            'pip install "trtpose[rtx]"',
+        )
+    if not info["builders"]:
+        add(
+            "TensorRT's Python package",
+            "to build engines",
+            'pip install "trtpose[tensorrt]"; for GeForce and RTX cards, on any machine, pip install "trtpose[rtx]"',
+        )
+    for extra, packages in info["extras"].items():
+        absent = [name for name, version in packages.items() if version is None]
+        if absent:
+            add(", ".join(absent), f"for the extra {extra}", f'pip install "trtpose[{extra}]"')
+    return missing
+
+
+def model_info(
+    path: str | os.PathLike[str],
+    spec: str | os.PathLike[str] | None = None,
+    *,
+    imgsz: int | Sequence[int] | None = None,
+    batch: int | None = None,
+) -> dict[str, Any]:
+    """What a model file says of itself, how much it computes and what running it would take.
+
+    Args:
+        path: an ONNX model or an engine file.
+        spec: model spec file for models that carry none.
+        imgsz: input height and width in pixels to count and plan for; by default the model's.
+        batch: frames per run to plan for; by default the model's, or 1.
+
+    Returns:
+        path, kind, inputs, outputs, metadata and, of an ONNX model, parameters, weight_bytes, opset, producer, of an
+        engine what it was built with and for; spec and spec_origin, or spec_problem, which says why there is none; macs
+        (multiply-adds of one picture at macs_imgsz), or macs_problem; runs_here (device, backend, precision), batch and
+        memory (planned bytes for batch frames, by part), or runs_here None and runs_here_problem.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    info = _core.read_model_file(os.fspath(path))
+    try:
+        text, origin = _core.find_spec(os.fspath(path), os.fspath(spec) if spec else "")
+        info["spec"] = json.loads(text)
+        info["spec_origin"] = origin
+    except ModelError as error:
+        if spec:
+            raise
+        info["spec_problem"] = str(error)
+    info["file_bytes"] = Path(path).stat().st_size
+    if info["kind"] == "onnx":
+        _count(info, path, imgsz)
+    if "spec" in info:
+        try:
+            engine = Engine(path, spec=spec, imgsz=imgsz, batch=batch)
+            info["runs_here"] = {
+                "device": engine.device,
+                "backend": f"{engine.backend} {engine.backend_version}",
+                "precision": engine.precision,
+            }
+            info["batch"] = engine.batch
+            info["memory"] = engine.memory
+        except Error as error:
+            info["runs_here"] = None
+            info["runs_here_problem"] = str(error)
+    return info
+
+
+def _count(info: dict[str, Any], path: str | os.PathLike[str], imgsz: int | Sequence[int] | None) -> None:
+    from .cost import model_cost
+
+    size = parse_imgsz(imgsz)
+    if size == (0, 0):
+        inputs = info["inputs"]
+        fixed = inputs[0]["shape"][2:] if inputs else []
+        size = tuple(fixed) if len(fixed) == 2 and min(fixed) > 0 else tuple(info.get("spec", {}).get("imgsz", ()))
+    try:
+        info["macs"] = model_cost(os.fspath(path), size or None)["macs"]
+        info["macs_imgsz"] = list(size)
+    except Error as error:
+        info["macs_problem"] = str(error)
