@@ -21,6 +21,49 @@ py::list tensors(const std::vector<TensorInfo>& infos) {
     return out;
 }
 
+py::dict description(const EngineDescription& engine) {
+    py::dict out, layers;
+    for (const auto& [precision, count] : engine.layers) layers[text(precision)] = count;
+    py::list profiles;
+    for (const auto& profile : engine.profiles) {
+        py::dict inputs;
+        for (const auto& [name, range] : profile) {
+            py::dict one;
+            one["min"] = range.min;
+            one["opt"] = range.opt;
+            one["max"] = range.max;
+            inputs[text(name)] = one;
+        }
+        profiles.append(std::move(inputs));
+    }
+    const auto texts = [](const std::vector<std::string>& values) {
+        py::list list;
+        for (const auto& value : values) list.append(text(value));
+        return list;
+    };
+    const auto bytes = [](int64_t count) { return count < 0 ? py::object(py::none()) : py::int_(count); };
+    out["runtime"] = engine.runtime;
+    out["version"] = text(engine.version);
+    out["precision"] = text(engine.precision);
+    out["layers"] = layers;
+    out["device"] = text(engine.device);
+    out["compute_capability"] = text(engine.compute_capability);
+    out["compute_capabilities"] = texts(engine.compute_capabilities);
+    out["hardware_compatibility"] = text(engine.hardware_compatibility);
+    out["version_compatible"] = engine.version_compatible;
+    out["weight_streaming"] = engine.weight_streaming;
+    out["profiles"] = profiles;
+    out["onnx"] = text(engine.onnx);
+    out["onnx_sha256"] = text(engine.onnx_sha256);
+    out["plan_bytes"] = engine.plan_bytes;
+    out["weight_bytes"] = bytes(engine.weight_bytes);
+    out["activation_bytes"] = bytes(engine.activation_bytes);
+    out["plugins"] = texts(engine.plugins);
+    out["created"] = text(engine.created);
+    out["trtpose"] = text(engine.trtpose);
+    return out;
+}
+
 }  // namespace
 
 void register_files(py::module_& m) {
@@ -45,9 +88,11 @@ void register_files(py::module_& m) {
             out["weight_bytes"] = file.weight_bytes;
             out["opset"] = file.opset;
             out["producer"] = text(file.producer);
+            out["engine"] = file.engine ? py::object(description(*file.engine)) : py::none();
             return out;
         },
-        py::arg("path"), "What a model file says of itself. Raises ModelError.");
+        py::arg("path"),
+        "What a model file says of itself; 'engine' is None unless it is an engine file. Raises ModelError.");
     m.def(
         "find_spec",
         [](const std::string& path, const std::string& spec) {

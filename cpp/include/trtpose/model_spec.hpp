@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -62,6 +63,31 @@ struct TensorInfo {
     std::vector<int64_t> shape;  ///< -1 where it is free
 };
 
+/// Shapes of the input a network was built for, both ends included, and the one it is fastest at.
+struct ShapeRange {
+    std::vector<int64_t> min, opt, max;
+};
+
+/// What an engine file says of the plan in it.
+struct EngineDescription {
+    std::string runtime;                            ///< "tensorrt" or "rtx": which library runs it
+    std::string version;                            ///< of the library that built it, as 10.13.0.35; empty: not known
+    std::string precision;                          ///< fp32, fp16 or int8; empty: not known
+    std::map<std::string, int64_t> layers;          ///< how many of each precision
+    std::string device;                             ///< GPU it was built on; empty: not known or of no matter
+    std::string compute_capability;                 ///< of that GPU, as 8.6
+    std::vector<std::string> compute_capabilities;  ///< rtx: what it runs on
+    std::string hardware_compatibility = "none";    ///< none, ampere_plus or same_compute_capability
+    bool version_compatible = false;
+    bool weight_streaming = false;
+    std::vector<std::map<std::string, ShapeRange>> profiles;  ///< per profile, by input
+    std::string onnx, onnx_sha256;                            ///< name and hash of the model it was built from
+    uint64_t plan_offset = 0, plan_bytes = 0;                 ///< where the plan lies in the file
+    int64_t weight_bytes = -1, activation_bytes = -1;         ///< on the GPU; -1: not known
+    std::vector<std::string> plugins;                         ///< "name/version" of what must be known to open it
+    std::string created, trtpose;                             ///< when, by which version; empty: not by trtpose
+};
+
 /// What a model file says of itself, read without any vendor library.
 struct ModelFile {
     std::string path;
@@ -73,6 +99,7 @@ struct ModelFile {
     int64_t weight_bytes = 0;  ///< bytes of the weights in the file
     int opset = 0;
     std::string producer;
+    std::optional<EngineDescription> engine;  ///< of an engine file; its inputs and outputs may be missing
 };
 
 /// Read a model file's inputs, outputs, metadata and weight sizes, checking that its parts fit together.

@@ -18,11 +18,6 @@ struct SessionOptions {
     int streams = 1;                ///< how many clones may run at the same time on the CPU
 };
 
-/// Shapes of the input a network was built for, both ends included, and the one it is fastest at.
-struct ShapeRange {
-    std::vector<int64_t> min, opt, max;
-};
-
 /// What a session reports of itself once it is open.
 struct SessionInfo {
     std::string backend;  ///< "openvino", "tensorrt" or "tensorrt-rtx"

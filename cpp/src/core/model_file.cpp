@@ -2,52 +2,17 @@
 // Reads what an ONNX file says of itself, by walking its protobuf fields (onnx.proto3 gives the numbers), and checks on
 // the way that every length stays inside the file and every weight has the bytes its shape calls for: a truncated or
 // damaged file is told apart here, before a vendor library sees it.
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cstring>
 #include <limits>
 #include <set>
 #include <string_view>
 
 #include "core/check.hpp"
+#include "core/engine_file.hpp"
+#include "core/mapped_file.hpp"
 #include "trtpose/model_spec.hpp"
 
 namespace trtpose {
 namespace {
-
-class MappedFile {
-public:
-    explicit MappedFile(const std::string& path) {
-        // O_NONBLOCK: a pipe is refused below, not waited for.
-        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        require(file >= 0, ErrorCode::model, path, ": cannot open the model (", std::strerror(errno),
-                "); check the path");
-        struct stat status{};
-        const bool ok = ::fstat(file, &status) == 0;
-        const bool regular = ok && S_ISREG(status.st_mode);
-        if (regular && status.st_size > 0) {
-            size_ = static_cast<size_t>(status.st_size);
-            data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-        }
-        ::close(file);
-        require(regular, ErrorCode::model, path, ": is not a regular file; give an ONNX model or an engine file");
-        require(size_ > 0, ErrorCode::model, path, ": the file is empty; download or export it again");
-        require(data_ != MAP_FAILED, ErrorCode::model, path, ": cannot read the model (", std::strerror(errno), ")");
-    }
-    ~MappedFile() {
-        if (data_ && data_ != MAP_FAILED) ::munmap(data_, size_);
-    }
-    MappedFile(const MappedFile&) = delete;
-    MappedFile& operator=(const MappedFile&) = delete;
-    std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
-
-private:
-    void* data_ = nullptr;
-    size_t size_ = 0;
-};
 
 struct Damaged {
     std::string what;
@@ -347,8 +312,8 @@ ModelFile read_model_file(const std::string& path) {
     };
     require(bytes.substr(0, 2) != "PK" && bytes.substr(0, 1) != "\x80", ErrorCode::model, path,
             ": this is a PyTorch checkpoint; turn it into ONNX first: trtpose export ", path);
-    if (bytes.substr(0, 4) == "ftrt" || bytes.substr(0, 4) == "vtrt") {
-        out.kind = "engine";
+    if (is_engine_file(bytes)) {
+        read_engine_file(bytes, out);
         return out;
     }
     require(!starts("<?xml"), ErrorCode::model, path, ": this is an XML file; give an ONNX model or an engine file");

@@ -104,7 +104,7 @@ TEST_F(ModelFileTest, APipeIsRefusedNotWaitedFor) {
 }
 
 TEST_F(ModelFileTest, AnEngineFileWithoutASpecIsAnErrorNotACrash) {
-    const ModelFile file = read("ftrt and then a plan", "net.engine");
+    const ModelFile file = read("ftrt and then bytes of a plan", "net.engine");
     EXPECT_EQ(file.kind, "engine");
     TRTPOSE_EXPECT_ERROR(find_spec(file), ErrorCode::model, "inputs and outputs are not known");
     try {
