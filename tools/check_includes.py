@@ -50,12 +50,14 @@ ALLOWED = {
         "trtpose/session.hpp",
         "trtpose/engine.hpp",
         "trtpose/device_poses.hpp",
+        "trtpose/network_times.hpp",
         "trtpose/math/",
         "trtpose/ops/",
         "core/",
         "engine/",
     ),
-    "plugins": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "kernels/", "plugins/"),
+    # The plugin runs the operations: their checks of shapes and their sums of memory are not written twice.
+    "plugins": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "trtpose/ops/", "core/", "kernels/", "plugins/"),
     "bindings": ("trtpose/", "bindings.hpp", "dlpack.hpp"),
 }
 
