@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._core import version as _version
 from .device import DevicePoses
 from .engine import Engine, letterbox
@@ -10,6 +13,9 @@ from .errors import BudgetError, DeviceError, Error, InputError, ModelError
 from .info import model_info, system_info
 from .results import Poses
 from .spec import ModelSpec
+
+if TYPE_CHECKING:
+    from .build import build
 
 __all__ = [
     "BudgetError",
@@ -22,9 +28,17 @@ __all__ = [
     "ModelSpec",
     "Poses",
     "__version__",
+    "build",
     "letterbox",
     "model_info",
     "system_info",
 ]
 
 __version__: str = _version()
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first used; the module is called like the function that it stands for.
+    if name == "build":
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

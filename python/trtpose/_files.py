@@ -14,6 +14,7 @@ from .errors import InputError
 
 __all__ = [
     "atomic_path",
+    "cache_folder",
     "cannot_write",
     "check_writable",
     "describe",
@@ -27,6 +28,18 @@ __all__ = [
 def describe(error: OSError) -> str:
     """What the system says of an error, without the file name (which our messages begin with)."""
     return error.strerror or type(error).__name__
+
+
+def cache_folder() -> Path:
+    """Where trtpose keeps what it can make or fetch again.
+
+    ``$TRTPOSE_CACHE``, else ``$XDG_CACHE_HOME/trtpose``, else ``~/.cache/trtpose``. Need not exist.
+    """
+    own = os.environ.get("TRTPOSE_CACHE", "")
+    if own:
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "trtpose"
 
 
 def _is_special(path: Path) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _files
+from .._files import cache_folder
 from ..errors import InputError
 from . import quiet
 from .description import Entry
@@ -24,12 +25,6 @@ __all__ = ["cache_folder", "fetch", "sha256"]
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0
 _MAX_BYTES = 4 << 30
-
-
-def cache_folder() -> Path:
-    """Where fetched weights are kept: ``$XDG_CACHE_HOME/trtpose``, by default ``~/.cache/trtpose``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "trtpose"
 
 
 def sha256(path: Path) -> str:

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ONNX side of a build: what the file says, the shapes it will be built for, the precision that is in it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from .. import _core, _files
+from .._optional import require
+from ..errors import InputError, ModelError
+from ..spec import METADATA_KEY, ModelSpec
+from .options import Range, Size
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["OnnxModel", "Shapes", "fix_shapes", "is_half", "is_quantised", "load", "refuse_unfit_pairs", "weight_bytes"]
+
+_FLOAT16, _UINT8 = 10, 2  # TensorProto.FLOAT16, .UINT8
+_PAIRS = ("QuantizeLinear", "DequantizeLinear")
+_COMPUTE = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX file and what is known of it.
+
+    Attributes:
+        path: the file.
+        proto: its content.
+        sha256: of the file, hexadecimal.
+        spec: how to read its outputs.
+        fields: the spec as JSON values, as the file has it.
+        metadata: the other keys of its ``metadata_props`` as Python values.
+        input: name of its input.
+        dtype: ``float32`` or ``float16``, of the input.
+        shape: of the input, -1 where open.
+    """
+
+    path: Path
+    proto: onnx.ModelProto
+    sha256: str
+    spec: ModelSpec
+    fields: dict[str, Any]
+    metadata: dict[str, Any]
+    input: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The input shapes of a build.
+
+    Attributes:
+        batch: frames per call.
+        imgsz: (height, width) in pixels.
+    """
+
+    batch: Range
+    imgsz: Range
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is one shape only."""
+        return self.batch.fixed and self.imgsz.fixed
+
+    def dims(self) -> dict[str, list[int]]:
+        """``min``, ``opt`` and ``max`` of N x 3 x H x W."""
+        parts = zip(("min", "opt", "max"), ("low", "best", "high"), strict=True)
+        return {key: [getattr(self.batch, at), 3, *getattr(self.imgsz, at)] for key, at in parts}
+
+    def __str__(self) -> str:
+        return f"batch {self.batch}, {self.imgsz} pixels"
+
+
+def load(
+    path: str | os.PathLike[str], spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None
+) -> OnnxModel:
+    """Read an ONNX file and find its spec, as :class:`trtpose.Engine` does.
+
+    Raises:
+        ModelError: the file cannot be read, is not a pose network with one input, or has no spec.
+        DeviceError: the package onnx is missing.
+    """
+    source = Path(path)
+    facts = _core.read_model_file(os.fspath(source))
+    if facts["kind"] != "onnx":
+        raise ModelError(f"{source}: is an engine already; give the ONNX it is to be built from")
+    inputs = cast("list[dict[str, Any]]", facts["inputs"])
+    if len(inputs) != 1:
+        names = ", ".join(str(entry["name"]) for entry in inputs)
+        raise ModelError(f"{source}: has {len(inputs)} inputs ({names}); a pose network has one")
+    shape = tuple(int(side) for side in inputs[0]["shape"])
+    dtype = str(inputs[0]["dtype"])
+    if len(shape) != 4 or shape[1] not in (3, -1) or dtype not in ("float32", "float16"):
+        raise ModelError(
+            f"{source}: its input {inputs[0]['name']} is {dtype} {list(shape)}; a pose network takes float N x 3 x "
+            "height x width"
+        )
+    if isinstance(spec, ModelSpec):
+        given = spec.to_json()
+    elif isinstance(spec, Mapping):
+        given = ModelSpec.from_dict(spec).to_json()
+    else:
+        given = os.fspath(spec) if spec else ""
+    text, _ = _core.find_spec(os.fspath(source), given)
+    found = ModelSpec.from_json(text, source=str(source))
+    onnx = require("onnx", package="onnx", extra="build", purpose="building an engine")
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{source}: cannot be read ({_files.describe(error)})") from None
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        proto: onnx.ModelProto = onnx.load_model_from_string(data)
+        del data
+        onnx.external_data_helper.load_external_data_for_model(proto, str(source.parent))
+    except Exception as error:  # protobuf and onnx have no common base class
+        line = (str(error).strip().splitlines() or [""])[0][:200]
+        raise ModelError(f"{source}: cannot be read as ONNX ({line})") from None
+    metadata = {entry.key: _literal(entry.value) for entry in proto.metadata_props if entry.key != METADATA_KEY}
+    fields: dict[str, Any] = json.loads(text)
+    return OnnxModel(source, proto, sha256, found, fields, metadata, str(inputs[0]["name"]), dtype, shape)
+
+
+def _literal(text: str) -> Any:
+    """A value of ``metadata_props``: a Python literal where it is one, else the text."""
+    try:
+        value: Any = ast.literal_eval(text)
+        json.dumps(value, allow_nan=False)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+    return value
+
+
+# --- Shapes -----------------------------------------------------------------------------------------------------------
+
+
+def fix_shapes(model: OnnxModel, batch: Range | None, imgsz: Range | None) -> Shapes:
+    """The shapes to build for; those that have one value only are written into the graph.
+
+    Raises:
+        InputError: the network does not take them; the message says what it takes.
+    """
+    count, _, *sides = model.shape
+    if batch is None:
+        batch = Range(*[count if count > 0 else 1] * 3)
+    elif count > 0 and (batch.low, batch.high) != (count, count):
+        raise InputError(
+            f"{model.path}: takes {count} frame{'s' if count > 1 else ''} per call and no other number, batch {batch} "
+            "was asked; export it with --dynamic-batch"
+        )
+    fixed: Size = (sides[0] if sides[0] > 0 else 0, sides[1] if sides[1] > 0 else 0)
+    if imgsz is None:
+        size = (fixed[0] or model.spec.imgsz[0], fixed[1] or model.spec.imgsz[1])
+        imgsz = Range(size, size, size)
+    for size in (imgsz.low, imgsz.best, imgsz.high):
+        if any(mine not in (0, asked) for mine, asked in zip(fixed, size, strict=True)):
+            raise InputError(
+                f"{model.path}: takes pictures of {fixed[0] or 'any'}x{fixed[1] or 'any'} pixels (height x width) "
+                f"only, imgsz {imgsz} was asked; export it with that --imgsz or with --dynamic"
+            )
+        stride = model.spec.max_stride
+        if fixed != size and (size[0] % stride or size[1] % stride):
+            near = "x".join(str(max(math.ceil(side / stride), 1) * stride) for side in size)
+            raise InputError(
+                f"imgsz {imgsz}: the network needs multiples of its largest stride {stride}, such as {near}"
+            )
+    shapes = Shapes(batch, imgsz)
+    dims = model.proto.graph.input[_input_index(model)].type.tensor_type.shape.dim
+    low, high = shapes.dims()["min"], shapes.dims()["max"]
+    for dim, smallest, largest in zip(dims, low, high, strict=True):
+        if smallest == largest:
+            dim.dim_value = smallest
+    return shapes
+
+
+def _input_index(model: OnnxModel) -> int:
+    return next(index for index, entry in enumerate(model.proto.graph.input) if entry.name == model.input)
+
+
+# --- Precision --------------------------------------------------------------------------------------------------------
+
+
+def _constants(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Constant":
+            for entry in node.attribute:
+                if entry.name == "value":
+                    tensors[node.output[0]] = entry.t
+    return tensors
+
+
+def is_quantised(proto: onnx.ModelProto) -> bool:
+    """Whether the graph has Q/DQ pairs."""
+    return any(node.op_type in _PAIRS for node in proto.graph.node)
+
+
+def is_half(proto: onnx.ModelProto) -> bool:
+    """Whether most of the convolutions of the graph have FP16 weights already."""
+    constants = _constants(proto)
+    weights = [
+        constants[name].data_type
+        for node in proto.graph.node
+        if node.op_type in _COMPUTE
+        for name in node.input[1:2]
+        if name in constants
+    ]
+    return weights.count(_FLOAT16) * 2 > len(weights)
+
+
+def refuse_unfit_pairs(path: Path, proto: onnx.ModelProto, *, float_scales: bool) -> None:
+    """See that TensorRT can take the Q/DQ pairs of a graph, and name the node where it cannot.
+
+    Args:
+        path: for messages.
+        proto: the graph.
+        float_scales: TensorRT 8.6, which reads scales as FP32 and wants the zero point spelled out.
+
+    Raises:
+        ModelError: a zero point that is not zero, an unsigned type, or what 8.6 cannot read.
+    """
+    from onnx import numpy_helper
+
+    constants = _constants(proto)
+    again = "quantise the original network with: trtpose quantize"
+    for node in proto.graph.node:
+        if node.op_type not in _PAIRS:
+            continue
+        where = f"{path}: node {node.name or node.output[0]} ({node.op_type})"
+        zero = constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        if zero is not None and numpy_helper.to_array(zero).any():
+            raise ModelError(f"{where} has a zero point other than 0, and TensorRT takes symmetric INT8 only; {again}")
+        if zero is not None and zero.data_type == _UINT8:
+            raise ModelError(f"{where} quantises to unsigned numbers, and TensorRT takes signed INT8 only; {again}")
+        if float_scales:
+            scale = constants.get(node.input[1])
+            if len(node.input) < 3 or not node.input[2]:
+                raise ModelError(f"{where} has no zero point, which TensorRT 8 wants spelled out as 0; {again}")
+            if scale is not None and scale.data_type == _FLOAT16:
+                raise ModelError(f"{where} has an FP16 scale, which TensorRT 8 misreads; {again}, which writes FP32")
+
+
+def weight_bytes(proto: onnx.ModelProto) -> int:
+    """Bytes of the constants as an engine keeps them: one each for what is quantised, else as stored."""
+    quantised = {node.input[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"}
+    sizes = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 16: 2}
+    return sum(
+        math.prod(tensor.dims) * (1 if name in quantised else sizes.get(tensor.data_type, 1))
+        for name, tensor in _constants(proto).items()
+    )

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build is asked for: option values, and recipes that hold them in a file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from .. import _files
+from .._optional import require
+from ..engine import parse_bytes
+from ..errors import InputError
+
+__all__ = [
+    "COMPATIBILITY",
+    "PRECISIONS",
+    "RUNTIMES",
+    "Range",
+    "Recipe",
+    "Size",
+    "load_recipe",
+    "parse_batch",
+    "parse_capabilities",
+    "parse_imgsz",
+    "parse_size",
+]
+
+PRECISIONS = ("fp32", "fp16", "int8")
+RUNTIMES = ("tensorrt", "rtx")
+COMPATIBILITY = ("none", "ampere_plus", "same_compute_capability")
+
+_MAX_SIDE = 1 << 14
+_MAX_BATCH = 1024
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest, best and largest of one thing; equal where it is fixed.
+
+    Attributes:
+        low, best, high: batch sizes, or (height, width) in pixels.
+    """
+
+    low: Any
+    best: Any
+    high: Any
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is only one value."""
+        return self.low == self.high
+
+    def __str__(self) -> str:
+        def text(value: Any) -> str:
+            return f"{value[0]}x{value[1]}" if isinstance(value, tuple) else str(value)
+
+        return text(self.best) if self.fixed else ":".join(text(value) for value in (self.low, self.best, self.high))
+
+
+def _whole(value: Any, top: int) -> int:
+    if isinstance(value, str):
+        text = value.strip()
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError
+        value = int(text)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= top:
+        raise ValueError
+    return value
+
+
+def parse_batch(value: int | str | Sequence[int] | None) -> Range | None:
+    """``4``, ``"4"``, ``"1:4:8"`` or ``(1, 4, 8)``: frames per call, smallest, best, largest.
+
+    Raises:
+        InputError: none of these, or not in order.
+    """
+    if value is None:
+        return None
+    parts: list[Any] = (
+        list(value.split(":")) if isinstance(value, str) else [value] if isinstance(value, int) else list(value)
+    )
+    try:
+        numbers = [_whole(part, _MAX_BATCH) for part in parts]
+        if len(numbers) not in (1, 3) or numbers != sorted(numbers):
+            raise ValueError
+    except ValueError:
+        raise InputError(
+            f"batch {_show(value)}: write a number from 1 to {_MAX_BATCH}, or smallest, best and largest as 1:4:8"
+        ) from None
+    return Range(numbers[0], numbers[len(numbers) // 2], numbers[-1])
+
+
+def _side(value: Any) -> Size:
+    if isinstance(value, str):
+        value = value.lower().split("x")
+    parts: list[Any] = [value] if isinstance(value, int) else list(value)
+    if len(parts) not in (1, 2):
+        raise ValueError
+    return _whole(parts[0], _MAX_SIDE), _whole(parts[-1], _MAX_SIDE)
+
+
+def parse_imgsz(value: int | str | Sequence[Any] | None) -> Range | None:
+    """``960``, ``"544x960"``, ``(544, 960)`` (height, width), or three such: smallest, best and largest, with colons
+    between them in a text.
+
+    Raises:
+        InputError: none of these, or not in order.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            sizes = [_side(part) for part in value.split(":")]
+        elif isinstance(value, int) or len(value) != 3:
+            sizes = [_side(value)]
+        else:
+            sizes = [_side(part) for part in value]
+        if len(sizes) not in (1, 3):
+            raise ValueError
+        for axis in (0, 1):
+            sides = [size[axis] for size in sizes]
+            if sides != sorted(sides):
+                raise ValueError
+    except (ValueError, TypeError):
+        raise InputError(
+            f"imgsz {_show(value)}: write a side such as 960, height and width as 544x960, or smallest, best and "
+            "largest as 320:640:960"
+        ) from None
+    return Range(sizes[0], sizes[len(sizes) // 2], sizes[-1])
+
+
+def parse_size(value: int | str | None, option: str) -> int:
+    """A number of bytes from ``2GiB``, ``512MiB`` or a plain number; None is 0.
+
+    Raises:
+        InputError: not a size.
+    """
+    try:
+        return parse_bytes(value)
+    except InputError:
+        raise InputError(f"{option} {value!r} is not a size; write for example 2GiB or 512MiB") from None
+
+
+def parse_capabilities(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """``"8.6,8.9"`` or a sequence of such numbers, each once, in order.
+
+    Raises:
+        InputError: not a compute capability.
+    """
+    if value is None:
+        return ()
+    parts = [part.strip() for part in (value.split(",") if isinstance(value, str) else value)]
+    for part in parts:
+        major, dot, minor = part.partition(".")
+        if not (dot and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
+            raise InputError(f"compute capability {part!r}: write numbers such as 8.6, with commas between them")
+    return tuple(sorted(set(parts), key=lambda part: [int(number) for number in part.split(".")]))
+
+
+def _show(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+# --- Recipes ----------------------------------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InputError("is not a text")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError("is neither true nor false")
+    return value
+
+
+def _choice(*choices: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if value not in choices:
+            raise InputError(f"is not one of {', '.join(choices)}")
+        return value
+
+    return convert
+
+
+def _level(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 5:
+        raise InputError("is not a whole number from 0 to 5")
+    return value
+
+
+def _bytes(value: Any) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise InputError("is not a size such as 2GiB")
+    parse_size(value, "size")
+    return value
+
+
+def _checked(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def convert(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (int, str, list)):
+            raise InputError("is not of the expected type")
+        parse(value)
+        return cast("Any", value)
+
+    return convert
+
+
+_KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "onnx": _text,
+    "export": _text,
+    "output": _text,
+    "spec": _text,
+    "calib": _text,
+    "precision": _choice(*PRECISIONS),
+    "runtime": _choice(*RUNTIMES),
+    "batch": _checked(parse_batch),
+    "imgsz": _checked(parse_imgsz),
+    "vram_budget": _bytes,
+    "workspace": _bytes,
+    "tactic_memory": _bytes,
+    "opt_level": _level,
+    "hardware_compatible": _choice(*COMPATIBILITY),
+    "version_compatible": _flag,
+    "compute_capability": _checked(parse_capabilities),
+    "weight_streaming": _flag,
+    "timing_cache": _text,
+    "tf32": _flag,
+    "nms_in_engine": _flag,
+    "device": _text,
+}
+_PATHS = ("onnx", "output", "spec", "calib")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The options of a recipe.
+
+    Attributes:
+        path: the file.
+        values: its keys, those of :func:`trtpose.build` and ``onnx``, ``output`` and ``export``. Names of files are
+            taken relative to the recipe's folder.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+
+
+def _toml() -> Any:
+    if sys.version_info >= (3, 11):
+        return importlib.import_module("tomllib")
+    return require("tomli", package="tomli", extra="build", purpose="reading a recipe")
+
+
+def load_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        InputError: it cannot be read, has an unknown key or a value of the wrong kind; the message names it.
+        DeviceError: on Python 3.10 the package tomli is missing.
+    """
+    source = Path(path)
+    toml = _toml()
+    try:
+        values: dict[str, Any] = toml.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{source}: cannot read the recipe ({_files.describe(error)})") from None
+    except ValueError as error:  # TOML or text encoding
+        raise InputError(f"{source}: is not valid TOML ({error})") from None
+    unknown = sorted(set(values) - set(_KEYS))
+    if unknown:
+        raise InputError(f"{source}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}")
+    converted: dict[str, Any] = {}
+    for key, value in values.items():
+        try:
+            converted[key] = _KEYS[key](value)
+        except InputError as error:
+            raise InputError(f"{source}: {key} = {value!r}: {error}") from None
+        if key in _PATHS:
+            converted[key] = str(source.parent / converted[key])
+    if converted.get("timing_cache", "none") != "none":
+        converted["timing_cache"] = str(source.parent / converted["timing_cache"])
+    return Recipe(source, converted)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel timings of earlier builds, which make the next build of a like network faster and the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from .. import _files
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
+__all__ = ["TimingCache", "default_path"]
+
+
+def default_path(version: str, device: str, capability: str) -> Path:
+    """The file in the user's cache folder for a library version and a GPU: timings of others are of no use."""
+    name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    return _files.cache_folder() / "timing" / f"tensorrt-{version}-{name}-{capability}.cache"
+
+
+class TimingCache:
+    """A file of timings, shared by builds that may run at the same time.
+
+    A cache that cannot be read or written costs time and nothing else, so no error is raised.
+
+    Attributes:
+        problem: why the file was not written, empty if it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problem = ""
+        self._cache: Any = None
+
+    def _read(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError:
+            return b""
+
+    def attach(self, config: Any) -> None:
+        """Let a builder use the timings of the file."""
+        self._cache = self._load(config, self._read())
+        if self._cache is not None:
+            config.set_timing_cache(self._cache, False)
+
+    @staticmethod
+    def _load(config: Any, data: bytes) -> Any:
+        cache = config.create_timing_cache(data)
+        # What TensorRT does not take, from a damaged file or of another version, is begun anew.
+        return cache if cache is not None or not data else config.create_timing_cache(b"")
+
+    def keep(self, config: Any) -> None:
+        """Add what a builder timed to the file."""
+        mine = config.get_timing_cache()
+        if mine is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                # Another build may have written since this one read.
+                theirs = self._load(config, self._read())
+                if theirs is not None and theirs.combine(mine, False):
+                    mine = theirs
+                self._replace(bytes(memoryview(mine.serialize())))
+        except OSError as error:
+            self.problem = f"the timings are not kept: {self.path} cannot be written ({_files.describe(error)})"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Generator[None]:
+        if fcntl is None:
+            yield
+            return
+        with self.path.with_name(self.path.name + ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _replace(self, data: bytes) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
