@@ -18,6 +18,7 @@ void register_errors(py::module_& m);
 void register_files(py::module_& m);
 void register_ops(py::module_& m);
 void register_engine(py::module_& m);
+void register_network_times(py::module_& m);
 void register_device_arrays(py::module_& m);
 
 /// Pictures given from Python, or one letterboxed input on a GPU, with what keeps their memory alive.

@@ -8,4 +8,5 @@ PYBIND11_MODULE(_core, m) {
     trtpose::python::register_ops(m);
     trtpose::python::register_device_arrays(m);
     trtpose::python::register_engine(m);
+    trtpose::python::register_network_times(m);
 }
