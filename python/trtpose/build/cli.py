@@ -144,8 +144,10 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         key: value for key, value in vars(args).items() if key not in ("verb", "run", "debug") and value is not None
     }
     if "recipe" in given:
-        recipe = options.load_recipe(given["recipe"])
-        given = {**recipe.values, **given}
+        values = dict(options.load_recipe(given["recipe"]).values)
+        if "model" in given:
+            values.pop("output", None)  # it belongs to the recipe's own ONNX
+        given = {**values, **given}
     if "onnx" not in given and "model" not in given:
         raise InputError("no ONNX is named; give one, or a recipe that names one")
     if "model" not in given:

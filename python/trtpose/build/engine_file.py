@@ -126,8 +126,9 @@ def write(path: str | Path, header: Mapping[str, Any], plan: bytes | memoryview)
 
 
 def _plan_version(start: bytes) -> str:
-    # Bytes 24 to 27 of a plan, as trtexec's --getPlanVersionOnly reads them.
-    return ".".join(str(part) for part in start[24:28]) if len(start) >= 28 else ""
+    # Bytes 24 to 27 of a plan of layout 0, as trtexec's --getPlanVersionOnly reads them.
+    known = len(start) >= 28 and start[4:8] == bytes(4)
+    return ".".join(str(part) for part in start[24:28]) if known else ""
 
 
 def read(path: str | Path, *, check: bool = True) -> EngineFile:
