@@ -73,12 +73,14 @@ class Engine:
     """A pose network and everything around it: frames in, people out.
 
     Args:
-        model: path of an ONNX model (runs on the CPU through OpenVINO).
+        model: path of an ONNX model (runs on the CPU through OpenVINO) or of an engine file (runs on the GPU it was
+            built for through TensorRT).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. What is asked for is what runs: there is no silent fallback.
         precision: what the network may compute in: ``f32``, ``fp16``, ``bf16`` or ``auto`` (the backend's choice).
         spec: model spec for models that carry none: a :class:`ModelSpec`, a dict of its fields or a JSON file's path.
         imgsz: input height and width in pixels, or one number for both, for models with a dynamic size.
-        batch: frames per run of the network at most; by default the model's own, 1 if it leaves that open.
+        batch: frames per run of the network at most; larger calls are split. By default the model's own or the one it
+            is fastest at, 1 if it leaves that open; on a GPU with a ``vram_budget`` the largest that fits.
         rect: pad each frame only to the next multiple of the largest stride instead of the whole ``imgsz``.
         conf: confidence a pose must exceed, 0 to 1.
         iou: overlap above which the weaker of two poses goes, 0 to 1.
@@ -87,13 +89,14 @@ class Engine:
         nms: ``iou`` compares boxes, ``oks`` compares keypoints (needs sigmas in the spec).
         threads: CPU threads; 0 takes all.
         streams: how many clones may run at the same time on the CPU.
-        vram_budget: bytes the engine may plan for, a number or a text such as ``"2GiB"``.
+        vram_budget: bytes the engine may plan for, a number or a text such as ``"2GiB"``. Where not even the smallest
+            batch fits, weights stay in the host's memory if the engine was built to stream them.
 
     Raises:
         ModelError: the model cannot be read, or its spec is missing or does not fit.
         DeviceError: no such device, or a vendor library is missing.
-        BudgetError: the plan exceeds ``vram_budget``; the message has the numbers.
-        InputError: an option has no valid value.
+        BudgetError: the plan exceeds ``vram_budget``; the message has the numbers and what would fit.
+        InputError: an option has no valid value, or the model takes no such batch or size.
 
     An engine may be called from several threads; the calls are serialised. Use :meth:`clone` to run in parallel.
     """
@@ -241,7 +244,7 @@ class Engine:
 
     @property
     def backend(self) -> str:
-        """The library that runs the network: ``openvino``."""
+        """The library that runs the network: ``openvino``, ``tensorrt`` or ``tensorrt-rtx``."""
         return self._core.backend
 
     @property

@@ -20,6 +20,10 @@ struct CudaBehaviour {
     /// Memory that the network wants to borrow; its rows are written when it runs.
     std::function<size_t(int batch, Size size)> scratch;
     size_t moves = 0;              ///< how often it was lent another address than before
+    size_t streamable = 0;         ///< of the weights, what may stay on the host
+    size_t kept_away = 0;          ///< what does; streaming it takes as much scratch as a quarter of it
+    std::atomic<int> prepared{0};  ///< calls of prepare
+    std::atomic<int> sessions{0};  ///< alive
     std::atomic<int> enqueued{0};  ///< calls of run; the network's own count is of what was carried out
 };
 
@@ -32,17 +36,19 @@ public:
         info_.precision = "f32";
         info_.device = {DeviceType::cuda, device};
         info_.input = network_->input;
+        info_.profiles = network_->profiles;
+        info_.streamable_weight_bytes = behaviour_->streamable;
         info_.input.dtype = behaviour_->input;
         for (const auto& name : network_->output_names) info_.outputs.push_back({name, behaviour_->outputs, {}});
+        ++behaviour_->sessions;
     }
+    ~EmulatedSession() override { --behaviour_->sessions; }
 
     const SessionInfo& info() const override { return info_; }
 
     const SessionShape& prepare(int batch, Size size) override {
-        const auto fits = [](int64_t has, int wanted) { return has < 0 || has == wanted; };
-        const auto& shape = network_->input.shape;
-        EXPECT_TRUE(fits(shape[0], batch) && fits(shape[2], size.height) && fits(shape[3], size.width))
-            << "asked for " << batch << "×3×" << size.height << "×" << size.width;
+        network_->check_shape(batch, size);
+        ++behaviour_->prepared;
         batch_ = batch;
         size_ = size;
         shape_.outputs.clear();
@@ -50,12 +56,23 @@ public:
             one.insert(one.begin(), batch);
             shape_.outputs.push_back(std::move(one));
         }
-        shape_.weight_bytes = network_->weight_bytes;
+        shape_.weight_bytes = network_->weight_bytes - behaviour_->kept_away;
         shape_.scratch_bytes = behaviour_->scratch ? behaviour_->scratch(batch, size) : 0;
+        shape_.scratch_bytes += behaviour_->kept_away / 4;
         shape_.activation_bytes = network_->activation_bytes * static_cast<size_t>(batch) + shape_.scratch_bytes;
         shape_.capture_id = behaviour_->capture_id ? behaviour_->capture_id + generation_ : 0;
         lent_ = false;
         return shape_;
+    }
+
+    size_t limit_weights(size_t bytes) override {
+        EXPECT_GT(behaviour_->streamable, 0u);
+        EXPECT_EQ(behaviour_->sessions, 1) << "the weights are everybody's";
+        EXPECT_EQ(behaviour_->enqueued, 0);
+        // In layers of 4 KiB.
+        const size_t away = network_->weight_bytes - std::min(bytes, network_->weight_bytes);
+        behaviour_->kept_away = std::min(away, behaviour_->streamable) / 4096 * 4096;
+        return network_->weight_bytes - behaviour_->kept_away;
     }
 
     void use_scratch(void* data, size_t bytes) override {

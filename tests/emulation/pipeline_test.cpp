@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine's CUDA path around a network made of a function: streams, staging, graphs, memory, errors, device arrays.
+#include "engine/pipeline.hpp"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -433,6 +435,97 @@ TEST_F(PipelineTest, ShapesThatDoNotFitTogetherGetTheirScratchInTurn) {
     }
     EXPECT_LE(engine.memory().total(), options.vram_budget);
     EXPECT_GT(behaviour_->moves, 1u);
+}
+
+TEST_F(PipelineTest, TheBudgetChoosesTheBatch) {
+    behaviour_->scratch = [](int batch, Size) { return static_cast<size_t>(batch) << 20; };
+    // What a frame more takes, and what there is without any; staging for usual frames, half a frame over.
+    const auto bare = [&](int batch) {
+        const MemoryPlan plan = make(batch_of(batch)).memory();
+        return plan.total() - plan.staging;
+    };
+    const size_t each = bare(9) - bare(8);
+    const size_t fixed = bare(8) - 8 * each + 2 * engine::kUsualFrame + each / 2;
+    const auto batch_for = [&](size_t budget) {
+        EngineOptions options;
+        options.vram_budget = budget;
+        behaviour_->prepared = 0;
+        Engine engine = make(options);
+        EXPECT_LE(engine.memory().total(), budget);
+        EXPECT_LE(emulation::device_bytes(), budget);
+        EXPECT_LT(behaviour_->prepared, 13) << "not every batch is tried";
+        return engine.batch();
+    };
+    EXPECT_EQ(make().batch(), 1) << "without a budget";
+    EXPECT_EQ(batch_for(size_t{4} << 30), 32) << "where nothing bounds it";
+    for (const int wanted : {1, 2, 5, 17, 31}) EXPECT_EQ(batch_for(fixed + static_cast<size_t>(wanted) * each), wanted);
+    network_->profiles = {{{4, 3, 64, 96}, {8, 3, 64, 96}, {200, 3, 64, 96}}};
+    EXPECT_EQ(make().batch(), 8);
+    EXPECT_EQ(batch_for(size_t{4} << 30), 200) << "the profile's own bound";
+    EXPECT_EQ(batch_for(fixed + 66 * each), 66);
+    EXPECT_EQ(batch_for(fixed + 4 * each), 4);
+
+    // Room for large frames on their way goes last.
+    EXPECT_EQ(batch_for(size_t{5} << 20), 4);
+    EngineOptions options;
+    options.vram_budget = size_t{4} << 20;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "batch 4 and 64×96 needs");
+
+    // Larger calls are split, a clone does as its original.
+    options.vram_budget = fixed + 5 * each;
+    const auto frames = mixed(12);
+    network_->profiles.clear();
+    const auto wanted = expected(views(frames));
+    Engine engine = make(options);
+    EXPECT_EQ(engine.batch(), 5);
+    behaviour_->prepared = 0;
+    Engine copy = engine.clone();
+    EXPECT_EQ(copy.batch(), 5);
+    EXPECT_EQ(behaviour_->prepared, 1);
+    for (int call = 0; call < 3; ++call) expect_equal(copy.infer(views(frames)), wanted);
+    expect_equal(engine.infer(views(frames)), wanted);
+}
+
+TEST_F(PipelineTest, WeightsAreStreamedWhereTheBudgetNeedsIt) {
+    network_->weight_bytes = 8 << 20;
+    behaviour_->streamable = 6 << 20;
+    const Frame frame(3, 96, 64);
+    const auto wanted = expected({frame.view});
+    EngineOptions options;
+    options.vram_budget = make().memory().total();
+    {
+        Engine engine = make(options);
+        EXPECT_EQ(engine.memory().weights, size_t{8} << 20) << "all of it fits";
+    }
+    for (const size_t budget : {size_t{8} << 20, size_t{5} << 20}) {
+        behaviour_->kept_away = 0;
+        behaviour_->enqueued = 0;
+        options.vram_budget = budget;
+        Engine engine = make(options);
+        const MemoryPlan plan = engine.memory();
+        EXPECT_LE(plan.total(), budget);
+        EXPECT_LT(plan.weights, size_t{8} << 20);
+        EXPECT_GT(plan.total(), budget - (size_t{1} << 20)) << "no more than needed is kept away";
+        Engine copy = engine.clone();  // streams as well, and must not say so to the weights again
+        EXPECT_EQ(copy.memory().weights, plan.weights);
+        for (int call = 0; call < 3; ++call) expect_same(copy.infer({&frame.view, 1})[0], wanted[0]);
+        for (int call = 0; call < 3; ++call) expect_same(engine.infer({&frame.view, 1})[0], wanted[0]);
+    }
+    behaviour_->kept_away = 0;
+    behaviour_->enqueued = 0;
+    options.vram_budget = 2 << 20;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "weights 2");
+    options.batch = 4;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "batch 1 needs");
+    // A batch that was asked for is not worth it.
+    behaviour_->kept_away = 0;
+    network_->activation_bytes = 1 << 20;
+    options.batch = 2;
+    const MemoryPlan two = make(batch_of(2)).memory();
+    options.vram_budget = two.total() - two.staging + (1 << 19);
+    options.batch = 6;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "batch 2 fits");
+    EXPECT_EQ(behaviour_->kept_away, 0u);
 }
 
 TEST_F(PipelineTest, AFrameLargerThanTheStagingGetsItOrABudgetError) {

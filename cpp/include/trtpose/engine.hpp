@@ -35,11 +35,15 @@ struct EngineOptions {
     std::string precision = "f32";  ///< f32, fp16, bf16 or auto
     std::string spec;               ///< model spec for models that carry none: path of a JSON file, or the JSON text
     Size imgsz;                     ///< input size for a network that leaves it open; {} takes the spec's
-    int batch = 0;           ///< frames per run of the network at most; 0: the network's own, 1 if it leaves it open
+    /// Frames per run of the network at most; larger calls are split. 0: the network's own or the one it is fastest at,
+    /// 1 if it leaves it open; on a GPU with a vram_budget the largest that fits.
+    int batch = 0;
     bool rect = false;       ///< smallest multiple of the largest stride that holds the frame, not the whole imgsz
     int threads = 0;         ///< CPU threads; 0: all
     int streams = 1;         ///< how many clones may run at the same time on the CPU
-    size_t vram_budget = 0;  ///< bytes the engine may plan for; 0: no limit
+    /// Bytes the engine may plan for; 0: no limit. Where not even the smallest batch fits, weights stay in the host's
+    /// memory if the network can stream them; else opening it throws Error(budget) with the numbers.
+    size_t vram_budget = 0;
     static constexpr int kMaxMaxDet = 30000;
 };
 
@@ -60,7 +64,8 @@ struct StageTimes {
 /// A network and everything around it. Calls from several threads are serialised; use clone() to run in parallel.
 class TRTPOSE_API Engine {
 public:
-    /// Open a model file. Throws Error: see ErrorCode.
+    /// Open a model file. Throws Error: see ErrorCode. A batch or size outside of what the network was built for is an
+    /// Error(input) that names what it takes.
     explicit Engine(const std::string& path, const EngineOptions& options = {});
     /// Use a session of your own.
     Engine(std::unique_ptr<Session> session, const ModelSpec& spec, const EngineOptions& options = {});

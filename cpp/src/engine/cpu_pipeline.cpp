@@ -41,23 +41,20 @@ class CpuPipeline final : public Pipeline {
 public:
     explicit CpuPipeline(const Setup& setup) : setup_(setup) {}
 
+    MemoryPlan plan(int batch, Size size, const Thresholds& t, size_t) override {
+        Planner measure;
+        const SessionShape& shape = setup_.session.prepare(batch, size);
+        return plan_of(shape, lay_out(measure, shape, batch, size, t));
+    }
+
     void prepare(int batch, Size size, const Thresholds& t) override {
         const SessionShape& shape = setup_.session.prepare(batch, size);
-        Buffers& b = buffers_;
+        const Buffers& b = buffers_;
         if (b.batch == batch && b.size == size && b.max_det == t.max_det && b.oks == t.oks) return;
-        // Describe the outputs without data first: how many anchors there are decides the candidates' room.
-        const ops::HeadView heads = make_heads(setup_, shape, {}, DType::f32, batch, size);
-
-        b.batch = 0;  // nothing is valid until the block stands
         Planner measure;
-        lay_out(measure, shape, heads, batch, size, t);
-        b.batch = 0;
-        MemoryPlan wanted;
-        wanted.weights = shape.weight_bytes;
-        wanted.activations = shape.activation_bytes;
-        wanted.io = b.io_bytes;
-        wanted.workspace = b.workspace_bytes;
+        const MemoryPlan wanted = plan_of(shape, lay_out(measure, shape, batch, size, t));
         check_budget(setup_, wanted, batch, size);
+        buffers_ = {};  // nothing is valid until the block stands
         if (measure.used() > arena_.size()) {
             arena_ = HostBuffer();
             try {
@@ -68,7 +65,7 @@ public:
             }
         }
         Planner planner(arena_.data());
-        lay_out(planner, shape, heads, batch, size, t);
+        buffers_ = lay_out(planner, shape, batch, size, t);
         if (wanted.total() > plan_.total()) plan_ = wanted;  // the block stays as large as it once had to be
     }
 
@@ -143,15 +140,25 @@ public:
 private:
     Context context() const { return {setup_.session.info().device, nullptr, &setup_.threads}; }
 
-    void lay_out(Planner& planner, const SessionShape& shape, const ops::HeadView& heads, int n, Size size,
-                 const Thresholds& t) {
-        Buffers& b = buffers_;
+    static MemoryPlan plan_of(const SessionShape& shape, const Buffers& buffers) {
+        MemoryPlan plan;
+        plan.weights = shape.weight_bytes;
+        plan.activations = shape.activation_bytes;
+        plan.io = buffers.io_bytes;
+        plan.workspace = buffers.workspace_bytes;
+        return plan;
+    }
+
+    /// For the shape that the session has been prepared for.
+    Buffers lay_out(Planner& planner, const SessionShape& shape, int n, Size size, const Thresholds& t) const {
+        Buffers b;
+        // Describe the outputs without data first: how many anchors there are decides the candidates' room.
+        const ops::HeadView heads = make_heads(setup_, shape, {}, DType::f32, n, size);
         const auto images = static_cast<size_t>(n);
         const auto capacity = static_cast<size_t>(heads.total_anchors);
         const auto slots = images * static_cast<size_t>(t.max_det);
         const auto pose = static_cast<size_t>(setup_.spec.keypoints) * 3;
         b.input = planner.take<float>(images * 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width));
-        b.outputs.clear();
         for (const auto& output : shape.outputs) b.outputs.push_back(planner.take<float>(product(output)));
         b.io_bytes = planner.used();
         b.placements = planner.take<math::Letterbox>(images);
@@ -180,6 +187,7 @@ private:
         b.size = size;
         b.max_det = t.max_det;
         b.oks = t.oks;
+        return b;
     }
 
     /// Everything behind the letterbox, for the inputs that stand in the buffers.

@@ -20,9 +20,8 @@ namespace {
 
 // Graphs kept ready; each belongs to one shape and one set of thresholds.
 constexpr size_t kMaxGraphs = 8;
-// Room for frames on their way to the GPU, for each of the two slots: frames of this size for a whole batch, but no
-// more than this many bytes. A batch that needs more goes in several pieces, a frame that needs more gets it.
-constexpr size_t kUsualFrame = size_t{1920} * 1080 * 3;
+// Room for frames on their way to the GPU, for each of the two slots: usual ones for a whole batch, but no more than
+// this many bytes. A batch that needs more goes in several pieces, a frame that needs more gets it.
 constexpr size_t kMaxUsualSlot = size_t{128} << 20;
 
 /// The network's buffers at one shape, as parts of the arena.
@@ -237,6 +236,12 @@ public:
         } catch (const Error&) {
             // A GPU that is gone wants nothing back.
         }
+    }
+
+    MemoryPlan plan(int batch, Size size, const Thresholds& t, size_t frame_bytes) override {
+        MemoryPlan out;
+        guarded([&] { out = measure(setup_.session.prepare(batch, size), batch, size, t, frame_bytes, 0).plan; });
+        return out;
     }
 
     void prepare(int batch, Size size, const Thresholds& t) override {

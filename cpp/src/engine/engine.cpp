@@ -7,12 +7,29 @@
 #include "core/buffer.hpp"
 #include "core/check.hpp"
 #include "core/thread_pool.hpp"
+#include "engine/network_shapes.hpp"
 #include "engine/pipeline.hpp"
 #include "engine/stopwatch.hpp"
 #include "trtpose/ops/letterbox.hpp"
 
 namespace trtpose {
 namespace {
+
+// What a budget may buy at most where the network sets no bound; beyond it a GPU gains nothing.
+constexpr int kMaxChosenBatch = 32;
+
+/// The largest n from `lowest` to `highest` that is `good`, where those below a good one are good too; 0: none.
+template <typename Good>
+int largest_good(int lowest, int highest, Good&& good) {
+    if (highest < lowest) return 0;
+    if (good(highest)) return highest;
+    if (highest == lowest || !good(lowest)) return 0;
+    while (highest - lowest > 1) {
+        const int middle = lowest + (highest - lowest) / 2;
+        (good(middle) ? lowest : highest) = middle;
+    }
+    return lowest;
+}
 
 void check_thresholds(const Thresholds& t) {
     require(t.conf >= 0 && t.conf <= 1, ErrorCode::input, "conf ", t.conf, " must lie between 0 and 1");
@@ -41,10 +58,9 @@ struct Engine::Impl {
     EngineOptions options;
     Thresholds defaults;
     std::string origin;
+    std::optional<engine::NetworkShapes> shapes;
     Size imgsz;
     int batch = 1;
-    bool fixed_batch = false;
-    bool fixed_size = false;
     std::vector<int> output_order;  ///< session output for each of the spec's outputs
     std::shared_ptr<ThreadPool> threads;
 
@@ -52,7 +68,9 @@ struct Engine::Impl {
     StageTimes times;
     std::unique_ptr<engine::Pipeline> pipeline;
 
-    Impl(std::unique_ptr<Session> session_in, const ModelSpec& spec_in, const EngineOptions& options_in)
+    /// `settled_batch`: what the engine that this is a clone of has chosen; 0: it is none.
+    Impl(std::unique_ptr<Session> session_in, const ModelSpec& spec_in, const EngineOptions& options_in,
+         int settled_batch = 0)
         : session(std::move(session_in)), spec(spec_in), options(options_in) {
         defaults = {options.conf, options.iou, options.max_det, options.agnostic, options.oks};
         check_thresholds(defaults);
@@ -65,10 +83,15 @@ struct Engine::Impl {
         require(session != nullptr, ErrorCode::input, "engine: no session");
         threads = std::make_shared<ThreadPool>(options.threads);
         order_outputs();
-        pipeline = make_pipeline({*session, spec, output_order, *threads, options.vram_budget});
+        pipeline = make_pipeline(setup());
+        shapes.emplace(session->info(), spec);
         choose_size();
-        choose_batch();
+        choose_batch(settled_batch);
+        // Plan, and compare with the budget, before the first frame.
+        pipeline->prepare(batch, imgsz, defaults);
     }
+
+    engine::Setup setup() { return {*session, spec, output_order, *threads, options.vram_budget}; }
 
     void order_outputs() {
         const auto& outputs = session->info().outputs;
@@ -86,54 +109,63 @@ struct Engine::Impl {
     }
 
     void choose_size() {
-        const auto& shape = session->info().input.shape;
-        require(shape.size() == 4, ErrorCode::model, "model ", spec.name, ": its input is ", shape_text(shape),
-                ", expected N×3×H×W");
-        const Size fixed{static_cast<int>(std::max<int64_t>(shape[2], 0)),
-                         static_cast<int>(std::max<int64_t>(shape[3], 0))};
-        fixed_size = fixed.height > 0 && fixed.width > 0;
-        imgsz = options.imgsz.height || options.imgsz.width ? options.imgsz : fixed_size ? fixed : spec.imgsz;
-        check_size(imgsz);
-        require(!(options.rect && fixed_size), ErrorCode::input, "rect: model ", spec.name, " takes only ",
-                fixed.height, "×", fixed.width, "; export it with a dynamic size to use rect");
+        imgsz = options.imgsz.height || options.imgsz.width ? options.imgsz : shapes->usual_size();
+        shapes->check_size(imgsz);
+        require(!(options.rect && shapes->one_size()), ErrorCode::input, "rect: model ", spec.name, " takes only ",
+                engine::size_text(imgsz), "; rect needs a network of several sizes");
     }
 
-    void check_size(Size size) const {
-        const int stride = spec.max_stride();
-        const auto& shape = session->info().input.shape;
-        require(size.height > 0 && size.width > 0 && size.height <= (1 << 16) && size.width <= (1 << 16),
-                ErrorCode::input, "imgsz ", size.height, "×", size.width, " must lie between ", stride, " and 65536");
-        require(size.height % stride == 0 && size.width % stride == 0, ErrorCode::input, "imgsz ", size.height, "×",
-                size.width, " must be a multiple of the largest stride, ", stride, ": try ",
-                (size.height + stride - 1) / stride * stride, "×", (size.width + stride - 1) / stride * stride);
-        require((shape[2] <= 0 || shape[2] == size.height) && (shape[3] <= 0 || shape[3] == size.width),
-                ErrorCode::input, "imgsz ", size.height, "×", size.width, ": model ", spec.name, " takes ", shape[2],
-                "×", shape[3], " alone; export it with a dynamic size or leave imgsz out");
-    }
+    void choose_batch(int settled) {
+        batch = settled ? settled : options.batch ? options.batch : shapes->usual_batch(imgsz);
+        shapes->check_batch(batch, imgsz);
+        if (settled || !options.vram_budget) return;
 
-    void choose_batch() {
-        const auto& shape = session->info().input.shape;
-        fixed_batch = shape[0] > 0;
-        if (fixed_batch) {
-            require(options.batch == 0 || options.batch == shape[0], ErrorCode::input, "batch ", options.batch,
-                    ": model ", spec.name, " takes ", shape[0],
-                    " alone; export it with a dynamic batch or leave batch out");
-            batch = static_cast<int>(shape[0]);
-        } else {
-            batch = options.batch ? options.batch : 1;
+        const int smallest = shapes->smallest_batch(imgsz), largest = shapes->largest_batch(imgsz);
+        const auto plan = [&](int n, size_t frame) {
+            return pipeline->plan(shapes->padded(n, imgsz), imgsz, defaults, frame);
+        };
+        const auto fits = [&](int n, size_t frame = 0) { return plan(n, frame).total() <= options.vram_budget; };
+        if (options.batch == 0 && session->info().device.type == DeviceType::cuda) {
+            // Not so large that there is no room left for a usual frame on its way.
+            const int most = shapes->any_batch() ? kMaxChosenBatch : largest;
+            const int chosen = largest_good(smallest, most, [&](int n) { return fits(n, engine::kUsualFrame); });
+            batch = shapes->padded(std::max(chosen, smallest), imgsz);
+            if (chosen) return;
         }
-        // Plan, and compare with the budget, before the first frame.
-        pipeline->prepare(batch, imgsz, defaults);
+        if (fits(batch)) return;
+        if (const int n = largest_good(smallest, batch - 1, fits))
+            check_budget(setup(), plan(batch, 0), batch, imgsz, text("batch ", n, " fits"));
+        stream_weights();
+        const MemoryPlan left = plan(batch, 0);
+        if (left.total() > options.vram_budget && batch > smallest) {
+            const size_t least = plan(smallest, 0).total();
+            check_budget(setup(), left, batch, imgsz, text("batch ", smallest, " needs ", engine::mebibytes(least)));
+        }
+    }
+
+    /// Leave as much of the weights in the host's memory as the budget asks for and the network can do.
+    void stream_weights() {
+        const size_t streamable = session->info().streamable_weight_bytes;
+        if (streamable == 0) return;
+        MemoryPlan now = pipeline->plan(batch, imgsz, defaults, 0);
+        size_t keep = now.weights;
+        while (keep > 0 && now.total() > options.vram_budget) {
+            // Streaming takes memory of its own, known only afterwards: by and by, but in a few steps.
+            keep -= std::min(keep, std::max(now.total() - options.vram_budget, streamable / 8));
+            session->limit_weights(keep);
+            now = pipeline->plan(batch, imgsz, defaults, 0);
+        }
     }
 
     /// The input size for a frame.
     Size input_size(const ImageView& frame) const {
         if (!options.rect) return imgsz;
         const math::Letterbox place = math::letterbox(frame.width, frame.height, imgsz.width, imgsz.height);
-        const int stride = spec.max_stride();
-        const auto up = [&](int side, int limit) { return std::min((side + stride - 1) / stride * stride, limit); };
-        return {up(place.height, imgsz.height), up(place.width, imgsz.width)};
+        return shapes->smallest_size(place.height, place.width, imgsz);
     }
+
+    /// Profiles of other sizes may end at fewer frames.
+    int frames_per_run(Size size) const { return std::min(batch, shapes->largest_batch(size)); }
 
     /// Where a frame must be: a GPU also takes what lies in host memory.
     Device home_of(Device device) const {
@@ -149,11 +181,11 @@ struct Engine::Impl {
         for (size_t first = 0; first < frames.size();) {
             // Neighbours of one input size run together; without rect that is everybody.
             const Size size = input_size(frames[first]);
+            const auto most = static_cast<size_t>(frames_per_run(size));
             size_t count = 1;
-            while (count < static_cast<size_t>(batch) && first + count < frames.size() &&
-                   input_size(frames[first + count]) == size)
-                ++count;
-            work.runs.push_back({first, static_cast<int>(count), fixed_batch ? batch : static_cast<int>(count), size});
+            while (count < most && first + count < frames.size() && input_size(frames[first + count]) == size) ++count;
+            const int frames_in_it = static_cast<int>(count);
+            work.runs.push_back({first, frames_in_it, shapes->padded(frames_in_it, size), size});
             first += count;
         }
         return work;
@@ -161,16 +193,17 @@ struct Engine::Impl {
 
     engine::Work plan_runs(const InputView& input) const {
         require(input.batch >= 1, ErrorCode::input, "batch of ", input.batch, ": give at least one input");
-        check_size({input.height, input.width});
+        const Size size{input.height, input.width};
+        shapes->check_size(size);
         require(input.data != nullptr, ErrorCode::input, "a letterboxed input has no data");
         require(input.device == home_of(input.device), ErrorCode::input, "the letterboxed input is on ",
                 to_string(input.device), ", the engine on ", to_string(session->info().device));
         engine::Work work;
         work.input = input;
-        for (int first = 0; first < input.batch; first += batch) {
-            const int count = std::min(batch, input.batch - first);
-            work.runs.push_back(
-                {static_cast<size_t>(first), count, fixed_batch ? batch : count, {input.height, input.width}});
+        const int most = frames_per_run(size);
+        for (int first = 0; first < input.batch; first += most) {
+            const int count = std::min(most, input.batch - first);
+            work.runs.push_back({static_cast<size_t>(first), count, shapes->padded(count, size), size});
         }
         return work;
     }
@@ -268,7 +301,7 @@ std::vector<float> Engine::letterbox(const ImageView& frame, Size* size) const {
 }
 
 Engine Engine::clone() const {
-    auto copy = std::make_unique<Impl>(impl_->session->clone(), impl_->spec, impl_->options);
+    auto copy = std::make_unique<Impl>(impl_->session->clone(), impl_->spec, impl_->options, impl_->batch);
     copy->origin = impl_->origin;
     return Engine(std::move(copy));
 }

@@ -43,13 +43,13 @@ std::string shape_name(const Setup& setup, int batch, Size size) {
     return text("model ", setup.spec.name, " at batch ", batch, " and ", size.height, "×", size.width);
 }
 
-void check_budget(const Setup& setup, const MemoryPlan& plan, int batch, Size size) {
+void check_budget(const Setup& setup, const MemoryPlan& plan, int batch, Size size, const std::string& remedy) {
     require(setup.budget == 0 || plan.total() <= setup.budget, ErrorCode::budget, shape_name(setup, batch, size),
             " needs ", mebibytes(plan.total()), " (weights ", mebibytes(plan.weights), ", activations ",
             mebibytes(plan.activations), ", inputs and outputs ", mebibytes(plan.io),
             plan.staging ? ", staging " + mebibytes(plan.staging) : std::string(), ", workspace ",
-            mebibytes(plan.workspace), "), more than the budget of ", mebibytes(setup.budget),
-            "; take a smaller batch or size, or a larger budget");
+            mebibytes(plan.workspace), "), more than the budget of ", mebibytes(setup.budget), "; ",
+            remedy.empty() ? "take a smaller batch or size, or a larger budget" : remedy + "; or take a larger budget");
 }
 
 size_t product(const std::vector<int64_t>& shape) {

@@ -15,6 +15,9 @@
 
 namespace trtpose::engine {
 
+/// Bytes of a usual frame, for which there should be room.
+inline constexpr size_t kUsualFrame = size_t{1920} * 1080 * 3;
+
 /// What an engine lends its pipeline; outlives it.
 struct Setup {
     Session& session;
@@ -49,6 +52,9 @@ struct Work {
 class Pipeline {
 public:
     virtual ~Pipeline() = default;
+    /// What a shape would take, with room for a frame of `frame_bytes` on its way to a GPU; takes nothing. More than
+    /// the budget where that is too small.
+    virtual MemoryPlan plan(int batch, Size size, const Thresholds& thresholds, size_t frame_bytes) = 0;
     /// Plan the memory for a shape and take it. Throws Error(budget) where it does not fit.
     virtual void prepare(int batch, Size size, const Thresholds& thresholds) = 0;
     /// One Poses per item, in order. Adds to the stages of `times`.
@@ -73,8 +79,9 @@ ops::HeadView make_heads(const Setup& setup, const SessionShape& shape, const st
 /// "model people at batch 2 and 64×96".
 std::string shape_name(const Setup& setup, int batch, Size size);
 
-/// Throws Error(budget) with the plan's numbers where it exceeds the budget.
-void check_budget(const Setup& setup, const MemoryPlan& plan, int batch, Size size);
+/// Throws Error(budget) with the plan's numbers where it exceeds the budget; `remedy`: what would fit, if that is
+/// known.
+void check_budget(const Setup& setup, const MemoryPlan& plan, int batch, Size size, const std::string& remedy = {});
 
 std::string mebibytes(size_t bytes);
 

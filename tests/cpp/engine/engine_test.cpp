@@ -146,6 +146,142 @@ TEST_F(EngineTest, RectTakesTheSmallestInputAndRunsEqualSizesTogether) {
     TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "rect");
 }
 
+/// A profile for batches and square sizes, the optimum in the middle.
+ShapeRange profile(std::vector<int64_t> batches, std::vector<int64_t> heights, std::vector<int64_t> widths) {
+    return {{batches[0], 3, heights[0], widths[0]},
+            {batches[1], 3, heights[1], widths[1]},
+            {batches[2], 3, heights[2], widths[2]}};
+}
+
+TEST_F(EngineTest, AProfileBoundsTheBatchAndItsLeastIsFilledUp) {
+    Engine alone = make();
+    const auto frames = mixed(9);
+    const auto wanted = infer(alone, frames);
+    network_->profiles = {profile({2, 4, 8}, {64, 64, 64}, {96, 96, 96})};
+    Engine engine = make();
+    EXPECT_EQ(engine.batch(), 4) << "what it is fastest at";
+    network_->taken_runs();
+    const auto got = infer(engine, frames);
+    const std::vector<std::pair<int, Size>> runs = {{4, {64, 96}}, {4, {64, 96}}, {2, {64, 96}}};
+    EXPECT_EQ(network_->taken_runs(), runs);
+    for (size_t i = 0; i < frames.size(); ++i) expect_same(got[i], wanted[i]);
+
+    EngineOptions options;
+    options.batch = 3;
+    Engine three = make(options);
+    EXPECT_EQ(three.batch(), 3);
+    for (size_t i = 0; i < frames.size(); ++i) expect_same(infer(three, frames)[i], wanted[i]);
+    options.batch = 8;
+    EXPECT_EQ(make(options).batch(), 8);
+    for (const int batch : {1, 9}) {
+        options.batch = batch;
+        try {
+            make(options);
+            ADD_FAILURE() << batch;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::input);
+            const std::string rebuild = "trtpose build MODEL.onnx --batch " + std::to_string(batch);
+            for (const std::string& part :
+                 {"batch " + std::to_string(batch) + ":", std::string("takes 2 to 8 at 64×96"),
+                  std::string("2×3×64×96 to 8×3×64×96"), rebuild})
+                EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+        }
+    }
+}
+
+TEST_F(EngineTest, AProfileBoundsTheSize) {
+    network_->profiles = {profile({1, 1, 4}, {64, 96, 128}, {96, 128, 192})};
+    EXPECT_EQ(make().imgsz(), (Size{64, 96})) << "the spec's";
+    EngineOptions options;
+    options.imgsz = {128, 192};
+    EXPECT_EQ(make(options).imgsz(), options.imgsz);
+    options.imgsz = {256, 192};
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "takes 64×96 to 128×192");
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "trtpose build MODEL.onnx --imgsz 256x192");
+    options.imgsz = {48, 96};
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "imgsz 48×96");
+    options.imgsz = {256, 256};
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "--imgsz 256 ");
+    ModelSpec spec = people_spec();
+    spec.imgsz = {512, 512};
+    EXPECT_EQ(make(spec).imgsz(), (Size{96, 128})) << "the spec's is not in it";
+
+    Engine engine = make();
+    const std::vector<float> input(3 * 256 * 256);
+    TRTPOSE_EXPECT_ERROR(engine.infer_tensor(input.data(), 1, {256, 256}, {}), ErrorCode::input, "imgsz 256×256");
+    EXPECT_EQ(engine.infer_tensor(input.data(), 1, {128, 160}, {}).size(), 1u);
+
+    network_->profiles = {profile({1, 1, 4}, {64, 64, 64}, {96, 96, 96})};
+    options.imgsz = {64, 64};
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "takes 64×96 alone; build it again");
+    options.imgsz = {};
+    options.rect = true;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "rect");
+}
+
+TEST_F(EngineTest, RectKeepsToTheProfiles) {
+    EngineOptions options;
+    options.rect = true;
+    options.batch = 4;
+    options.imgsz = {192, 192};
+    std::vector<Frame> frames;
+    frames.emplace_back(1, 400, 100);  // would be 48 × 192
+    frames.emplace_back(2, 384, 120);
+    frames.emplace_back(3, 100, 400);
+    frames.emplace_back(5, 300, 300);
+    Engine free = make(options);
+    const auto wanted = infer(free, frames);
+    network_->profiles = {profile({1, 1, 4}, {90, 160, 192}, {90, 160, 192})};
+    Engine engine = make(options);
+    network_->taken_runs();
+    const auto got = infer(engine, frames);
+    // 96 is the first multiple of 16 in the profile.
+    const std::vector<std::pair<int, Size>> runs = {{2, {96, 192}}, {1, {192, 96}}, {1, {192, 192}}};
+    EXPECT_EQ(network_->taken_runs(), runs);
+    for (size_t i = 0; i < frames.size(); ++i) EXPECT_EQ(got[i].count, wanted[i].count);
+
+    // Another profile of small pictures, one at a time.
+    network_->profiles.push_back(profile({1, 1, 1}, {32, 48, 64}, {192, 192, 192}));
+    Engine both = make(options);
+    network_->taken_runs();
+    infer(both, frames);
+    const std::vector<std::pair<int, Size>> small = {{1, {48, 192}}, {1, {64, 192}}, {1, {192, 96}}, {1, {192, 192}}};
+    EXPECT_EQ(network_->taken_runs(), small);
+}
+
+TEST_F(EngineTest, SeveralProfilesLeaveGapsBetweenBatches) {
+    network_->profiles = {profile({1, 1, 1}, {64, 64, 64}, {96, 96, 96}),
+                          profile({4, 6, 8}, {64, 64, 64}, {96, 96, 96})};
+    EngineOptions options;
+    options.batch = 2;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::input, "takes 1 alone, or 4 to 8");
+    options.batch = 8;
+    Engine engine = make(options);
+    network_->taken_runs();
+    infer(engine, mixed(10));
+    infer(engine, mixed(1));
+    const std::vector<std::pair<int, Size>> runs = {{8, {64, 96}}, {4, {64, 96}}, {1, {64, 96}}};
+    EXPECT_EQ(network_->taken_runs(), runs);
+
+    network_->profiles = {{{1, 3, 64}, {1, 3, 64, 96}, {1, 3, 64, 96}}};
+    TRTPOSE_EXPECT_ERROR(make(), ErrorCode::model, "a profile for inputs of 1×3×64");
+}
+
+TEST_F(EngineTest, ABatchThatExceedsTheBudgetIsToldWhatFits) {
+    network_->activation_bytes = 4 << 20;
+    EngineOptions options;
+    options.batch = 3;
+    const MemoryPlan plan = make(options).memory();
+    options.vram_budget = plan.total() - plan.staging + (1 << 20);  // staging gives way
+    options.batch = 8;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "batch 3 fits; or take a larger budget");
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "people at batch 8 and 64×96 needs");
+    options.vram_budget = 1 << 20;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "batch 1 needs");
+    options.batch = 1;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "take a smaller batch or size");
+}
+
 TEST_F(EngineTest, NoFramesAreNoWork) {
     Engine engine = make();
     EXPECT_TRUE(infer(engine, {}).empty());

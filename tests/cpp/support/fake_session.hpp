@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -28,6 +29,7 @@ struct FakeNetwork {
     /// Fill one image's part of each output. `image` is 3 × height × width.
     std::function<void(const float* image, Size size, const std::vector<float*>& outputs)> answer;
     size_t weight_bytes = 1000, activation_bytes = 2000;
+    std::vector<ShapeRange> profiles;  ///< as the session reports them
 
     std::atomic<int> runs{0}, clones{0};
     std::atomic<bool> fail_next{false};  ///< the next run throws Error(model)
@@ -35,6 +37,19 @@ struct FakeNetwork {
     std::vector<std::pair<int, Size>> taken_runs() {
         const std::lock_guard lock(mutex);
         return std::exchange(log, {});
+    }
+    /// What a real network would refuse.
+    void check_shape(int batch, Size size) const {
+        const int64_t wanted[] = {batch, 3, size.height, size.width};
+        const auto within = [&](const ShapeRange& p) {
+            for (size_t i = 0; i < 4; ++i) {
+                if (wanted[i] < p.min[i] || wanted[i] > p.max[i]) return false;
+            }
+            return true;
+        };
+        bool fits = profiles.empty() || std::any_of(profiles.begin(), profiles.end(), within);
+        for (size_t i = 0; i < 4; ++i) fits &= input.shape[i] < 0 || input.shape[i] == wanted[i];
+        EXPECT_TRUE(fits) << "asked for " << batch << "×3×" << size.height << "×" << size.width;
     }
     std::mutex mutex;
     std::vector<std::pair<int, Size>> log;  ///< batch and size of every run
@@ -47,16 +62,14 @@ public:
         info_.version = "1";
         info_.precision = "f32";
         info_.input = network_->input;
+        info_.profiles = network_->profiles;
         for (const auto& name : network_->output_names) info_.outputs.push_back({name, DType::f32, {}});
     }
 
     const SessionInfo& info() const override { return info_; }
 
     const SessionShape& prepare(int batch, Size size) override {
-        const auto fits = [](int64_t has, int wanted) { return has < 0 || has == wanted; };
-        const auto& shape = network_->input.shape;
-        EXPECT_TRUE(fits(shape[0], batch) && fits(shape[2], size.height) && fits(shape[3], size.width))
-            << "asked for " << batch << "×3×" << size.height << "×" << size.width;
+        network_->check_shape(batch, size);
         batch_ = batch;
         size_ = size;
         shape_.outputs.clear();
