@@ -22,6 +22,7 @@ __all__: list[str] = [
     "normalise_spec",
     "parse_device_array",
     "read_model_file",
+    "time_network",
     "version",
 ]
 
@@ -208,6 +209,21 @@ def parse_device_array(
 def read_model_file(path: str) -> dict:
     """
     What a model file says of itself. Raises ModelError.
+    """
+
+def time_network(
+    *,
+    path: str,
+    device: str,
+    precision: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+    batch: typing.SupportsInt | typing.SupportsIndex,
+    imgsz: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex],
+    runs: typing.SupportsInt | typing.SupportsIndex,
+    warmup: typing.SupportsInt | typing.SupportsIndex,
+) -> dict:
+    """
+    Milliseconds of the network alone, without letterbox, decode and NMS; lists of runs, and means of runs given all at once.
     """
 
 def version() -> str:

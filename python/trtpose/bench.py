@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,17 +17,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ._machine import cpu_name, usable_cores
+from . import _core
+from ._machine import cpu_name, gpus, memory_used, usable_cores
 from .errors import InputError
 from .sources import decode_picture
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-__all__ = ["STAGES", "bench", "machine", "synthetic_picture", "table"]
+__all__ = ["STAGES", "Vram", "bench", "machine", "synthetic_picture", "table"]
 
 STAGES = ("letterbox", "network", "decode", "nms", "total")
 """Stages of one ``infer``, in order; ``total`` is the whole call."""
+
+_BATCHES_A_CALL = 4
+"""Batches given to one ``infer`` when throughput is measured: the upload of one overlaps the work of another."""
 
 
 def synthetic_picture(height: int = 1080, width: int = 1920, *, seed: int = 1) -> bytes:
@@ -57,12 +62,82 @@ def machine() -> dict[str, Any]:
     return info
 
 
+class Vram:
+    """The memory in use on a GPU, watched by a thread of its own from :meth:`start` to :meth:`stop`.
+
+    It is the whole GPU's as NVML tells it, every 2 ms: other processes count, and so do the CUDA context and the code
+    of the libraries. What was in use before is therefore kept beside the peak.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        """``device`` as an engine takes it: ``auto``, ``cuda`` or ``cuda:N``."""
+        number = device.partition(":")[2]
+        index = int(number) if number.isdigit() else 0
+        found = gpus()
+        self._label = next((gpu.uuid for gpu in found.devices if gpu.index == index), "")
+        self._problem = found.problem or ("" if self._label else f"there is no cuda:{index}")
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._before: int | None = None
+        self._peak = 0
+
+    def start(self) -> None:
+        """Note what is in use and begin to watch; before the engine is opened, so that all of it is seen."""
+        if not self._label:
+            return
+        with memory_used(self._label) as used:
+            self._before = used()
+        if self._before is None:
+            self._problem = "the driver's management library (NVML) is missing or does not tell"
+            return
+        self._peak = self._before
+        self._thread = threading.Thread(target=self._watch, name="trtpose-vram", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        with memory_used(self._label) as used:
+            while not self._ended.wait(0.002):
+                now = used()
+                if now is not None:
+                    with self._lock:
+                        self._peak = max(self._peak, now)
+
+    def so_far(self) -> dict[str, Any]:
+        """``peak_bytes``, ``before_bytes``, ``risen_bytes`` (their difference) and ``source``, or ``problem``."""
+        if self._before is None:
+            return {"problem": self._problem}
+        with self._lock:
+            peak = self._peak
+        return {
+            "peak_bytes": peak,
+            "before_bytes": self._before,
+            "risen_bytes": peak - self._before,
+            "source": "NVML, memory in use on the whole GPU, sampled every 2 ms",
+        }
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> Vram:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
 def bench(
     engine: Engine,
     pictures: Sequence[bytes] | None = None,
     *,
     runs: int = 50,
     warmup: int = 5,
+    streams: int = 1,
+    vram: Vram | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Time an engine on full batches.
@@ -74,6 +149,8 @@ def bench(
         pictures: picture files in memory, taken in turn; without them one synthetic 1080p picture.
         runs: timed calls, at least 1.
         warmup: calls before them that are not timed.
+        streams: the throughput is also measured with this many clones of the engine at work at the same time.
+        vram: started before the engine was opened; its peak is part of the result.
         progress: called with the number of calls done and their total.
 
     Returns:
@@ -84,11 +161,21 @@ def bench(
         ``peak_rss_since`` (``timing``, or ``start`` of the process where the system keeps no other) and ``planned``
         (bytes the engine planned); ``machine``.
 
+        On a GPU, and with ``streams`` above 1, also ``throughput``: for 1 stream and for ``streams`` the frames per
+        second where each call is given several batches. On a GPU also ``network``: the network alone in a session of
+        its own, without letterbox, decode and NMS, with ``single`` (host's clock), ``device`` (GPU's clock), ``graph``
+        (as a CUDA graph) like the stages, and ``back_to_back_ms`` and ``graph_back_to_back_ms`` where the runs are not
+        waited for one by one; ``ratios`` of the whole to the network alone: ``total_to_network`` and
+        ``total_to_graph`` of the medians, ``throughput_to_network`` of frames per second; ``memory`` has
+        ``vram`` (see :meth:`Vram.so_far`).
+
     Raises:
-        InputError: a picture cannot be decoded, or ``runs`` is less than 1.
+        InputError: a picture cannot be decoded, or ``runs`` or ``streams`` is less than 1.
     """
     if runs < 1 or warmup < 0:
         raise InputError(f"runs is {runs} and warmup {warmup}; expected at least 1 and 0")
+    if streams < 1:
+        raise InputError(f"streams is {streams}; expected at least 1")
     files = list(pictures) if pictures is not None else [synthetic_picture()]
     if not files:
         raise InputError("no picture to time with; give at least one")
@@ -120,7 +207,7 @@ def bench(
             people += sum(len(poses) for poses in found)
         if progress is not None:
             progress(call + 1, total)
-    return {
+    result: dict[str, Any] = {
         "model": str(engine.model),
         "device": engine.device,
         "backend": engine.backend,
@@ -139,6 +226,109 @@ def bench(
             "planned": {name: int(value) for name, value in dict(engine.memory).items()},
         },
         "machine": machine(),
+    }
+    on_gpu = engine.device.startswith("cuda")
+    if on_gpu or streams > 1:
+        counts = sorted({1, streams})
+        result["throughput"] = [_throughput(engine, frames, size, runs, count) for count in counts]
+    if on_gpu:
+        # Before the network alone is opened: that is a second copy of its weights.
+        result["memory"]["vram"] = vram.so_far() if vram is not None else {"problem": "was not watched"}
+        result["machine"]["gpu"] = _gpu(engine)
+        result["machine"]["versions"] = _versions(engine)
+        _add_network(result, engine, runs, warmup)
+    return result
+
+
+def _throughput(
+    engine: Engine, frames: Sequence[NDArray[np.uint8]], size: int, runs: int, streams: int
+) -> dict[str, Any]:
+    """Frames per second of ``streams`` engines on the same weights, several batches a call."""
+    count = size * _BATCHES_A_CALL
+    batch = [frames[i % len(frames)] for i in range(count)]
+    calls = max(1, runs // _BATCHES_A_CALL)
+    engines = [engine, *(engine.clone() for _ in range(streams - 1))]
+    for one in engines:
+        one.infer(batch)
+    failures: list[BaseException] = []
+    together = threading.Barrier(streams + 1)
+
+    def work(one: Engine) -> None:
+        try:
+            together.wait()
+            for _ in range(calls):
+                one.infer(batch)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(one,), daemon=True) for one in engines]
+    for thread in threads:
+        thread.start()
+    together.wait()
+    start = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - start
+    if failures:
+        raise failures[0]
+    return {
+        "streams": streams,
+        "frames_per_call": count,
+        "calls": calls * streams,
+        "fps": round(count * calls * streams / seconds, 3),
+    }
+
+
+def _add_network(result: dict[str, Any], engine: Engine, runs: int, warmup: int) -> None:
+    """The network alone, and the whole against it."""
+    size = int(result["batch"])
+    # At least 2, so that the first run of a shape, which compiles and allocates, is never timed.
+    times = _core.time_network(
+        path=str(engine.model),
+        device=engine.device,
+        precision="auto",
+        threads=0,
+        batch=size,
+        imgsz=engine.imgsz,
+        runs=runs,
+        warmup=max(warmup, 2),
+    )
+    network: dict[str, Any] = {name: _summary(times[name]) for name in ("single", "device", "graph") if times[name]}
+    for name in ("back_to_back", "graph_back_to_back"):
+        if times[name]:
+            network[f"{name}_ms"] = round(float(times[name]), 4)
+    result["network"] = network
+    total = result["stages"]["total"]["median_ms"]
+    ratios: dict[str, float] = {"total_to_network": round(total / network["single"]["median_ms"], 4)}
+    if "graph" in network:
+        ratios["total_to_graph"] = round(total / network["graph"]["median_ms"], 4)
+    fastest = min(network[name] for name in ("back_to_back_ms", "graph_back_to_back_ms") if name in network)
+    best = max(entry["fps"] for entry in result["throughput"])
+    ratios["throughput_to_network"] = round(best * fastest / (1e3 * size), 4)
+    result["ratios"] = ratios
+
+
+def _gpu(engine: Engine) -> dict[str, Any]:
+    found = gpus()
+    index = int(engine.device.partition(":")[2] or 0)
+    for gpu in found.devices:
+        if gpu.index == index:
+            return {
+                "name": gpu.name,
+                "compute_capability": gpu.compute_capability,
+                "memory_bytes": gpu.memory_total,
+                "driver": found.driver,
+                "driver_cuda": found.cuda,
+            }
+    return {"name": engine.device, "problem": found.problem}
+
+
+def _versions(engine: Engine) -> dict[str, str]:
+    built = _core.cuda_version()
+    return {
+        "trtpose": _core.version(),
+        engine.backend: engine.backend_version,
+        "cuda": f"{built // 1000}.{built % 1000 // 10}",
     }
 
 
@@ -161,7 +351,42 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"peak memory of the process {when} {_mib(memory['peak_rss_bytes'])}")
     if memory["planned"]:
         lines.append("planned memory " + ", ".join(f"{name} {_mib(n)}" for name, n in memory["planned"].items()))
+    if "vram" in memory:
+        vram = memory["vram"]
+        if "problem" in vram:
+            lines.append(f"memory of the GPU not measured: {vram['problem']}")
+        else:
+            lines.append(
+                f"peak memory of the GPU {_mib(vram['peak_bytes'])}, {_mib(vram['risen_bytes'])} more than before "
+                f"({vram['source']})"
+            )
+    for entry in result.get("throughput", ()):
+        lines.append(
+            f"{entry['streams']} stream(s), {entry['frames_per_call']} frames a call: {entry['fps']:.1f} frames/s"
+        )
+    lines += _network_lines(result)
     return "\n".join(lines)
+
+
+def _network_lines(result: dict[str, Any]) -> list[str]:
+    network = result.get("network")
+    if not network:
+        return []
+    lines = ["", f"{'network alone':<22} {'median ms':>10} {'p99 ms':>10}"]
+    for key, text in (("single", "one by one"), ("device", "by the GPU's clock"), ("graph", "as a graph")):
+        if key in network:
+            lines.append(f"{text:<22} {network[key]['median_ms']:>10.3f} {network[key]['p99_ms']:>10.3f}")
+    for key, text in (("back_to_back_ms", "back to back"), ("graph_back_to_back_ms", "graphs back to back")):
+        if key in network:
+            lines.append(f"{text:<22} {network[key]:>10.3f}")
+    ratios = result["ratios"]
+    words = {
+        "total_to_network": "whole to network",
+        "total_to_graph": "whole to network as a graph",
+        "throughput_to_network": "throughput to network's",
+    }
+    lines.append(", ".join(f"{words[key]} {value:.3f}" for key, value in ratios.items()))
+    return lines
 
 
 def _mib(size: int) -> str:

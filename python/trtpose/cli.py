@@ -71,6 +71,10 @@ def _count(text: str) -> int:
     return value
 
 
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
+
+
 def _count_or_none(text: str) -> int:
     return 0 if text.strip() == "0" else _count(text)
 
@@ -137,7 +141,7 @@ def _open_engine(args: argparse.Namespace) -> Engine:
     import trtpose
 
     options: dict[str, Any] = {"device": args.device, "rect": args.rect}
-    for name in ("precision", "spec", "imgsz", "batch", "threads", "vram_budget", "conf", "iou", "max_det"):
+    for name in ("precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget", "conf", "iou", "max_det"):
         value = getattr(args, name, None)
         if value is not None:
             options[name] = value
@@ -677,6 +681,10 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--runs", type=_count, default=50, metavar="N", help="timed runs (default: 50)")
     parser.add_argument("--warmup", type=_count, default=5, metavar="N", help="runs before them (default: 5)")
+    parser.add_argument("--batches", type=_counts, metavar="N,N", help="time each of these batch sizes, as 1,4,16")
+    parser.add_argument(
+        "--streams", type=_count, default=1, metavar="N", help="clones at work at the same time (default: 1)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file; - is the standard output")
     parser.add_argument("--quiet", "-q", action="store_true", help="no table and no progress bar")
 
@@ -697,14 +705,43 @@ def _run_bench(args: argparse.Namespace) -> int:
             read_picture(path)
             pictures.append(path.read_bytes())
     _check_json(args.json, [*files, Path(args.model)])
-    engine = _open_engine(args)
-    with _Progress(args.warmup + args.runs, "run", quiet=args.quiet) as progress:
-        result = bench.bench(engine, pictures, runs=args.runs, warmup=args.warmup, progress=progress.at)
+    if args.batches is not None and args.batch is not None:
+        raise InputError("--batch and --batches exclude each other; give one of them")
+    results: list[dict[str, Any]] = []
+    failures = 0
+    for batch in args.batches or [args.batch]:
+        args.batch = batch
+        try:
+            results.append(_bench_once(args, pictures))
+        except Error as error:
+            if args.batches is None:
+                raise
+            failures += 1
+            results.append({"batch": batch, "problem": str(error)})
+            _complain(str(error))
+            continue
+        if not args.quiet and args.json != "-":
+            print(("\n" if len(results) > 1 else "") + bench.table(results[-1]), flush=True)
     if args.json is not None:
-        _write_json(args.json, result)
-    if not args.quiet and args.json != "-":
-        print(bench.table(result))
-    return 0
+        _write_json(args.json, results[0] if args.batches is None else {"batches": results})
+    return 1 if failures else 0
+
+
+def _bench_once(args: argparse.Namespace, pictures: list[bytes] | None) -> dict[str, Any]:
+    from . import bench
+
+    with bench.Vram(args.device) as vram:
+        engine = _open_engine(args)
+        with _Progress(args.warmup + args.runs, "run", quiet=args.quiet) as progress:
+            return bench.bench(
+                engine,
+                pictures,
+                runs=args.runs,
+                warmup=args.warmup,
+                streams=args.streams,
+                vram=vram,
+                progress=progress.at,
+            )
 
 
 # --- info -------------------------------------------------------------------------------------------------------------

@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+import trtpose.bench
 from support import FakeEngine, encoded, picture
-from trtpose.bench import STAGES, bench, machine, synthetic_picture, table
-from trtpose.errors import InputError
+from trtpose import _core, _machine
+from trtpose.bench import STAGES, Vram, bench, machine, synthetic_picture, table
+from trtpose.cli import main
+from trtpose.errors import DeviceError, InputError
 
 
 def test_the_report():
@@ -102,3 +109,195 @@ def test_the_machine():
 def test_what_is_refused(pictures: list[bytes] | None, options: dict[str, int], message: str):
     with pytest.raises(InputError, match=message):
         bench(FakeEngine(), pictures, **options)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# On a GPU, with a stand-in for it
+
+
+class GpuEngine(FakeEngine):
+    """A stand-in that says it is on a GPU, and counts the most calls there were at one time."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.device, self.backend, self.backend_version = "cuda:0", "tensorrt", "10.13.0"
+        self.clones: list[GpuEngine] = []
+        self.fail = False
+
+    def clone(self) -> GpuEngine:
+        self.clones.append(GpuEngine(batch=self.batch))
+        return self.clones[-1]
+
+    def infer(self, batch: Any, **thresholds: Any) -> Any:
+        if self.fail:
+            raise DeviceError("the GPU stopped")
+        return super().infer(batch, **thresholds)
+
+
+GPU = _machine.Gpu(0, "Card", "8.9", 8 << 30, 7 << 30, "GPU-0")
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the native timing of the network alone was asked for."""
+    asked: list[dict[str, Any]] = []
+
+    def time_network(**options: Any) -> dict[str, Any]:
+        asked.append(options)
+        one = [0.5] * options["runs"]
+        return {"single": one, "device": one, "graph": one, "back_to_back": 0.4, "graph_back_to_back": 0.25}
+
+    monkeypatch.setattr(_core, "time_network", time_network, raising=False)
+    monkeypatch.setattr(trtpose.bench, "gpus", lambda: _machine.Gpus("580.65", "13.0", (GPU,)))
+    return asked
+
+
+def test_the_network_alone_and_the_ratios(network: list[dict[str, Any]]):
+    result = bench(GpuEngine(batch=2), [encoded(".jpg")], runs=8, warmup=1)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert network == [
+        {
+            "path": "stand-in.onnx",
+            "device": "cuda:0",
+            "precision": "auto",
+            "threads": 0,
+            "batch": 2,
+            "imgsz": (64, 96),
+            "runs": 8,
+            "warmup": 2,
+        }
+    ]
+    assert result["network"]["single"]["median_ms"] == 0.5
+    assert result["network"]["graph_back_to_back_ms"] == 0.25
+    total = result["stages"]["total"]["median_ms"]
+    assert result["ratios"]["total_to_network"] == pytest.approx(total / 0.5, abs=1e-3)
+    # The fastest the network can be given 2 frames is every 0.25 ms: 8000 frames/s.
+    (one,) = result["throughput"]
+    assert result["ratios"]["throughput_to_network"] == pytest.approx(one["fps"] / 8000, rel=1e-2)
+    assert result["machine"]["gpu"]["name"] == "Card"
+    assert result["machine"]["versions"]["tensorrt"] == "10.13.0"
+    assert result["memory"]["vram"] == {"problem": "was not watched"}
+    text = table(result)
+    for words in ("network alone", "by the GPU's clock", "graphs back to back", "whole to network", "not measured"):
+        assert words in text
+
+
+def test_throughput_with_clones(network: list[dict[str, Any]]):
+    assert network == []
+    engine = GpuEngine(batch=2)
+    result = bench(engine, [encoded(".jpg")], runs=8, warmup=0, streams=3)
+    assert [entry["streams"] for entry in result["throughput"]] == [1, 3]
+    # Once to warm up, and 2 calls of 4 batches each in every stream.
+    assert [clone.calls for clone in engine.clones] == [[8] * 3] * 2
+    assert result["throughput"][1]["calls"] == 6
+    assert result["throughput"][1]["frames_per_call"] == 8
+
+
+def test_a_clone_that_fails_is_reported(network: list[dict[str, Any]]):
+    assert network == []
+    engine = GpuEngine()
+    plain = engine.clone
+
+    def clone() -> GpuEngine:
+        made = plain()
+        calls = made.infer
+
+        def infer(batch: Any, **thresholds: Any) -> Any:
+            if made.calls:
+                raise DeviceError("the GPU stopped")
+            return calls(batch, **thresholds)
+
+        made.infer = infer  # type: ignore[method-assign]
+        return made
+
+    engine.clone = clone  # type: ignore[method-assign]
+    with pytest.raises(DeviceError, match="the GPU stopped"):
+        bench(engine, [encoded(".jpg")], runs=4, warmup=0, streams=2)
+
+
+def test_clones_on_the_cpu_are_asked_for():
+    """Without --streams the CPU's report is as it always was."""
+    engine = GpuEngine()
+    engine.device = "cpu"
+    assert "throughput" not in bench(engine, [encoded(".jpg")], runs=2, warmup=0)
+    result = bench(engine, [encoded(".jpg")], runs=2, warmup=0, streams=2)
+    assert [entry["streams"] for entry in result["throughput"]] == [1, 2]
+    assert "network" not in result
+    assert "vram" not in result["memory"]
+
+
+class Meter:
+    """What NVML would say, and when it was asked."""
+
+    def __init__(self) -> None:
+        self.values = [100, 100, 700, 300]
+        self.asked = threading.Event()
+
+    @contextlib.contextmanager
+    def __call__(self, label: str) -> Iterator[Callable[[], int | None]]:
+        assert label == "GPU-0"
+
+        def used() -> int | None:
+            if len(self.values) == 1:
+                self.asked.set()
+                return self.values[0]
+            return self.values.pop(0)
+
+        yield used
+
+
+def test_the_peak_of_the_gpus_memory(monkeypatch: pytest.MonkeyPatch):
+    meter = Meter()
+    monkeypatch.setattr(trtpose.bench, "gpus", lambda: _machine.Gpus("580.65", "13.0", (GPU,)))
+    monkeypatch.setattr(trtpose.bench, "memory_used", meter)
+    with Vram("cuda:0") as vram:
+        assert meter.asked.wait(60)
+        found = vram.so_far()
+    assert (found["before_bytes"], found["peak_bytes"], found["risen_bytes"]) == (100, 700, 600)
+    assert "NVML" in found["source"]
+    assert not any(thread.name == "trtpose-vram" for thread in threading.enumerate())
+    with Vram("cuda:1") as other:
+        assert other.so_far() == {"problem": "there is no cuda:1"}
+    monkeypatch.setattr(meter, "values", [None])
+    with Vram() as silent:
+        assert "NVML" in silent.so_far()["problem"]
+    monkeypatch.setattr(trtpose.bench, "gpus", lambda: _machine.Gpus(problem="no driver"))
+    with Vram() as nothing:
+        assert nothing.so_far() == {"problem": "no driver"}
+
+
+def test_several_batch_sizes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def open_engine(args: Any) -> FakeEngine:
+        if args.batch == 4:
+            raise DeviceError("batch 4 is too large")
+        return FakeEngine(batch=args.batch)
+
+    monkeypatch.setattr("trtpose.cli._open_engine", open_engine)
+    arguments = ["bench", "m.onnx", "--runs", "1", "--warmup", "1"]
+    assert main([*arguments, "--batches", "1,4,2", "--json", "-"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "error: batch 4 is too large\n"
+    batches = json.loads(out)["batches"]
+    assert [entry["batch"] for entry in batches] == [1, 4, 2]
+    assert batches[1] == {"batch": 4, "problem": "batch 4 is too large"}
+    assert main([*arguments, "--batches", "1,2"]) == 0
+    assert capsys.readouterr().out.count("throughput") == 2
+    assert main([*arguments, "--batches", "1", "--batch", "2"]) == 1
+    assert "exclude each other" in capsys.readouterr().err
+
+
+def test_the_network_alone_on_the_cpu(tmp_path: Any):
+    """The native timing itself, where it can run without a GPU."""
+    import onnx_models
+
+    model = onnx_models.write_model(tmp_path / "m.onnx")
+    times = _core.time_network(
+        path=str(model), device="cpu", precision="f32", threads=1, batch=2, imgsz=(64, 96), runs=3, warmup=1
+    )
+    assert len(times["single"]) == 3
+    assert times["device"] == times["graph"] == []
+    assert times["back_to_back"] > 0
+    with pytest.raises(InputError, match="runs is 0"):
+        _core.time_network(
+            path=str(model), device="cpu", precision="f32", threads=1, batch=1, imgsz=(64, 96), runs=0, warmup=1
+        )
