@@ -5,7 +5,10 @@
 #include <mutex>
 #include <openvino/op/constant.hpp>
 #include <openvino/op/convert.hpp>
+#include <openvino/op/fake_quantize.hpp>
+#include <openvino/op/multiply.hpp>
 #include <openvino/op/parameter.hpp>
+#include <openvino/op/reshape.hpp>
 #include <openvino/op/result.hpp>
 #include <openvino/op/subtract.hpp>
 #include <openvino/openvino.hpp>
@@ -92,28 +95,58 @@ size_t peak_activations(const ov::Model& model) {
     return peak;
 }
 
-/// The constant behind an input, conversions passed over; null if there is none.
-std::shared_ptr<ov::op::v0::Constant> constant_of(const ov::Input<ov::Node>& input) {
+/// The numbers of a constant behind an input, conversions and reshapes passed over; empty if there is none.
+std::vector<float> numbers_of(const ov::Input<ov::Node>& input) {
     auto node = input.get_source_output().get_node_shared_ptr();
-    if (ov::is_type<ov::op::v0::Convert>(node)) node = node->get_input_node_shared_ptr(0);
-    return ov::as_type_ptr<ov::op::v0::Constant>(node);
+    while (ov::is_type<ov::op::v0::Convert>(node) || ov::is_type<ov::op::v1::Reshape>(node))
+        node = node->get_input_node_shared_ptr(0);
+    const auto constant = ov::as_type_ptr<ov::op::v0::Constant>(node);
+    return constant ? constant->cast_vector<float>() : std::vector<float>();
 }
 
-/// Whether an activation is dequantised with a zero point other than 0. OpenVINO's integer transformations get such
-/// networks wrong: a Q/DQ network of 26 asymmetric layers lost half of its scores with 2026.4, and none without them.
-bool has_zero_points(const ov::Model& model) {
-    for (const auto& op : model.get_ops()) {
-        if (!ov::is_type<ov::op::v1::Subtract>(op)) continue;
-        const auto converted = op->get_input_node_shared_ptr(0);
-        if (!ov::is_type<ov::op::v0::Convert>(converted) || constant_of(converted->input(0))) continue;
-        const auto from = converted->get_input_element_type(0);
-        const auto zero_point =
-            from == ov::element::i8 || from == ov::element::u8 ? constant_of(op->input(1)) : nullptr;
-        if (!zero_point) continue;
-        const auto values = zero_point->cast_vector<float>();
-        if (std::any_of(values.begin(), values.end(), [](float value) { return value != 0; })) return true;
+/// Makes one FakeQuantize of each activation's pair of QuantizeLinear and DequantizeLinear, which the import leaves as
+/// FakeQuantize, two conversions, an optional Subtract and a Multiply. The numbers are the same. OpenVINO 2026.4 does
+/// this itself only within its integer transformations, and there loses scales where pairs with signed integers or zero
+/// points meet in a Concat: people were missing from such networks.
+///
+/// Returns whether none was left that those transformations would get wrong.
+bool fold_quantisation(ov::Model& model) {
+    bool all = true;
+    for (const auto& multiply : model.get_ordered_ops()) {
+        if (!ov::is_type<ov::op::v1::Multiply>(multiply)) continue;
+        auto node = multiply->get_input_node_shared_ptr(0);
+        float zero_point = 0;
+        bool uniform = true;
+        if (ov::is_type<ov::op::v1::Subtract>(node)) {
+            const auto zero_points = numbers_of(node->input(1));
+            uniform = zero_points.size() == 1;
+            if (uniform) zero_point = zero_points[0];
+            node = node->get_input_node_shared_ptr(0);
+        }
+        if (!ov::is_type<ov::op::v0::Convert>(node)) continue;
+        const auto integers = node->get_input_node_shared_ptr(0);
+        if (!ov::is_type<ov::op::v0::Convert>(integers) || !integers->get_element_type().is_integral_number()) continue;
+        const auto fake = ov::as_type_ptr<ov::op::v0::FakeQuantize>(integers->get_input_node_shared_ptr(0));
+        if (!fake) continue;
+        const auto scale = numbers_of(multiply->input(1));
+        const auto low = numbers_of(fake->input(3)), high = numbers_of(fake->input(4));
+        const auto type = fake->get_output_element_type(0);
+        if (!uniform || scale.size() != 1 || low.size() != 1 || high.size() != 1 || type != ov::element::f32 ||
+            multiply->get_output_element_type(0) != type) {
+            all = false;
+            continue;
+        }
+        const auto bound = [&](float integer) {
+            return ov::op::v0::Constant::create(type, ov::Shape{}, {(integer - zero_point) * scale[0]});
+        };
+        const auto folded =
+            std::make_shared<ov::op::v0::FakeQuantize>(fake->input_value(0), fake->input_value(1), fake->input_value(2),
+                                                       bound(low[0]), bound(high[0]), fake->get_levels());
+        folded->set_friendly_name(multiply->get_friendly_name());
+        ov::replace_node(multiply, folded);
     }
-    return false;
+    model.validate_nodes_and_infer_types();
+    return all;
 }
 
 std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
@@ -206,6 +239,7 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
     auto network = std::make_shared<Network>();
     network->path = file.path;
     network->weight_bytes = static_cast<size_t>(file.weight_bytes);
+    bool whole = true;
     try {
         auto model = core().read_model(file.path);
         ov::preprocess::PrePostProcessor convert(model);
@@ -213,6 +247,7 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
         for (size_t i = 0; i < model->outputs().size(); ++i)
             convert.output(i).tensor().set_element_type(ov::element::f32);
         network->model = convert.build();
+        whole = fold_quantisation(*network->model);
     } catch (const std::exception& error) {
         throw Error(ErrorCode::model, text(file.path, ": OpenVINO cannot read it (", reason(error),
                                            "); the file is damaged or uses what OpenVINO ",
@@ -220,7 +255,7 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
     }
     network->config = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
                        ov::num_streams(options.streams)};
-    if (has_zero_points(*network->model)) network->config.emplace("LP_TRANSFORMS_MODE", false);
+    if (!whole) network->config.emplace("LP_TRANSFORMS_MODE", false);
     if (options.threads > 0) network->config.emplace(ov::inference_num_threads(options.threads));
     // f32 unless asked otherwise: left alone, OpenVINO computes in bf16 on CPUs that can, which moves keypoints.
     if (options.precision == "f32") {
