@@ -147,6 +147,8 @@ def _prepare(
         onnx_model.refuse_unfit_pairs(model.path, proto, float_scales=not strongly_typed)
     elif calib is not None:
         raise InputError(f"{model.path}: --calib is for --int8, and {asked} was asked")
+    if asked == "int8":
+        onnx_model.store_weights(proto, as_int8=strongly_typed)
     for node in proto.graph.node:
         # Layers are known by the names of their nodes, in what is kept in FP32 as in errors.
         if not node.name and node.output:

@@ -412,6 +412,7 @@ def _in_thread(work: Callable[[threading.Event], T], on_wait: Callable[[], None]
     can. ``work`` is given an event that tells it to stop; it is waited for then, as the library cannot be left.
     """
     cancel = threading.Event()
+    done = threading.Event()
     results: list[T] = []
     failures: list[BaseException] = []
 
@@ -420,16 +421,20 @@ def _in_thread(work: Callable[[threading.Event], T], on_wait: Callable[[], None]
             results.append(work(cancel))
         except BaseException as error:
             failures.append(error)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=run, name="trtpose-build", daemon=True)
     thread.start()
     try:
-        thread.join()
+        done.wait()
     except BaseException:
         cancel.set()
         on_wait()
+        done.wait()
         thread.join()
         raise
+    thread.join()
     if failures:
         raise failures[0]
     return results[0]

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .. import _core, _files
 from .._optional import require
 from ..errors import InputError, ModelError
@@ -22,7 +25,17 @@ from .options import Range, Size
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["OnnxModel", "Shapes", "fix_shapes", "is_half", "is_quantised", "load", "refuse_unfit_pairs", "weight_bytes"]
+__all__ = [
+    "OnnxModel",
+    "Shapes",
+    "fix_shapes",
+    "is_half",
+    "is_quantised",
+    "load",
+    "refuse_unfit_pairs",
+    "store_weights",
+    "weight_bytes",
+]
 
 _FLOAT16, _UINT8 = 10, 2  # TensorProto.FLOAT16, .UINT8
 _PAIRS = ("QuantizeLinear", "DequantizeLinear")
@@ -249,6 +262,58 @@ def refuse_unfit_pairs(path: Path, proto: onnx.ModelProto, *, float_scales: bool
                 raise ModelError(f"{where} has no zero point, which TensorRT 8 wants spelled out as 0; {again}")
             if scale is not None and scale.data_type == _FLOAT16:
                 raise ModelError(f"{where} has an FP16 scale, which TensorRT 8 misreads; {again}, which writes FP32")
+
+
+def _along(values: NDArray[Any], axis: int, rank: int) -> NDArray[Any]:
+    """Per-channel values shaped so that they go with a tensor of ``rank`` dimensions."""
+    return values.reshape([-1 if at == axis % rank else 1 for at in range(rank)]) if values.size > 1 else values.ravel()
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    return next((int(entry.i) for entry in node.attribute if entry.name == "axis"), 1)
+
+
+def store_weights(proto: onnx.ModelProto, *, as_int8: bool) -> None:
+    """Bring quantised weights into the form that a TensorRT reads: the numbers are the same.
+
+    Args:
+        proto: a graph that :func:`refuse_unfit_pairs` has passed; changed in place.
+        as_int8: integers before a DequantizeLinear, so that strongly typed networks compute with them whatever type the
+            floats had. False: floats before a Q/DQ pair, which is what TensorRT 8 looks for.
+    """
+    from onnx import helper, numpy_helper
+
+    constants = _constants(proto)
+    nodes: list[onnx.NodeProto] = []
+    added: dict[str, onnx.TensorProto] = {}
+    for node in proto.graph.node:
+        weights = constants.get(node.input[0]) if node.op_type in _PAIRS else None
+        scale = constants.get(node.input[1]) if weights is not None else None
+        if weights is None or scale is None or (node.op_type == "QuantizeLinear") != as_int8:
+            nodes.append(node)
+            continue
+        values = numpy_helper.to_array(weights)
+        steps = _along(numpy_helper.to_array(scale).astype(np.float32), _axis(node), values.ndim)
+        if as_int8:
+            integers = np.clip(np.rint(values.astype(np.float32) / steps), -128, 127).astype(np.int8)
+            added[node.output[0]] = numpy_helper.from_array(integers, node.output[0])
+            continue
+        name = f"{node.input[0]}/float"
+        added[name] = numpy_helper.from_array(values.astype(np.float32) * steps, name)
+        quantise = helper.make_node("QuantizeLinear", [name, *node.input[1:]], [f"{name}/q"], name=f"{name}/q")
+        quantise.attribute.extend(node.attribute)
+        node.input[0] = f"{name}/q"
+        nodes += [quantise, node]
+    if not added:
+        return
+    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
+    read = {name for node in kept for name in node.input} | {entry.name for entry in proto.graph.output}
+    tensors = [tensor for tensor in proto.graph.initializer if tensor.name in read]
+    tensors = [type(tensor).FromString(tensor.SerializeToString()) for tensor in tensors]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend([*tensors, *added.values()])
 
 
 def weight_bytes(proto: onnx.ModelProto) -> int:
