@@ -2,6 +2,7 @@
 // Stands in for TensorRT's header of this name: where plugins are known.
 #pragma once
 
+#include "NvInferPluginBase.h"
 #include "NvInferRuntimeBase.h"
 
 namespace nvinfer1 {
@@ -15,6 +16,9 @@ public:
     virtual ~IPluginRegistry() noexcept = default;
     virtual PluginLibraryHandle loadLibrary(AsciiChar const* pluginPath) noexcept = 0;
     virtual void deregisterLibrary(PluginLibraryHandle handle) noexcept = 0;
+#if NV_TENSORRT_MAJOR >= 10
+    virtual bool registerCreator(IPluginCreatorInterface&, AsciiChar const*) noexcept { return false; }
+#endif
 };
 
 }  // namespace nvinfer1
