@@ -62,6 +62,7 @@ inline cudaError_t take_last_error() {
 #define cudaEventCreateWithFlags(...) TRTPOSE_CALL(cudaEventCreateWithFlags, __VA_ARGS__)
 #define cudaEventDestroy(...) TRTPOSE_GIVE_BACK(cudaEventDestroy, __VA_ARGS__)
 #define cudaEventRecord(...) TRTPOSE_CALL(cudaEventRecord, __VA_ARGS__)
+#define cudaEventRecordWithFlags(...) TRTPOSE_CALL(cudaEventRecordWithFlags, __VA_ARGS__)
 #define cudaEventSynchronize(...) TRTPOSE_CALL(cudaEventSynchronize, __VA_ARGS__)
 #define cudaEventElapsedTime(...) TRTPOSE_CALL(cudaEventElapsedTime, __VA_ARGS__)
 #define cudaStreamBeginCapture(...) TRTPOSE_CALL(cudaStreamBeginCapture, __VA_ARGS__)

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <thread>
 
@@ -949,6 +950,64 @@ TEST_F(PipelineTest, TheClockOfTheGpuIsReported) {
     EXPECT_GT(times.letterbox, 0);
     EXPECT_GT(times.network, 0);
     EXPECT_EQ(times.decode, 0) << "part of the graph";
+    EXPECT_EQ(times.nms, 0);
+    emulation::listen();
+    for (int call = 0; call < 4; ++call) engine.infer(views(frames));
+    EXPECT_EQ(count_of(emulation::heard(), "cudaEventRecordWithFlags"), 0u) << "nobody asked";
+}
+
+TEST_F(PipelineTest, StagesAreClockedInsideOfTheGraph) {
+    const auto frames = mixed(5);
+    const auto wanted = expected(views(frames));
+    // The network takes its time, longer with every run, so that a clock of another run would show.
+    std::atomic<int> run{0};
+    behaviour_->also = [&](cudaStream_t stream) {
+        emulation::enqueue(stream,
+                           [&] { std::this_thread::sleep_for(std::chrono::milliseconds(2 + 2 * (run++ % 5))); });
+    };
+    EngineOptions options;
+    options.stage_times = true;
+    Engine engine = make(options);
+    for (const uint64_t seed : {0, 1, 2, 3}) {
+        SCOPED_TRACE(seed);
+        emulation::set_schedule(seed);
+        run = 0;
+        expect_equal(engine.infer(views(frames)), wanted);
+        const StageTimes times = engine.times();
+        EXPECT_GE(times.network, 2 + 4 + 6 + 8 + 10) << "of five runs";
+        EXPECT_GT(times.decode, 0);
+        EXPECT_GT(times.nms, 0);
+    }
+    // From here on all of it is graphs, one for each of the two arrivals.
+    const int before = behaviour_->enqueued;
+    emulation::listen();
+    run = 0;
+    expect_equal(engine.infer(views(frames)), wanted);
+    const auto calls = emulation::heard();
+    EXPECT_EQ(behaviour_->enqueued, before);
+    EXPECT_EQ(count_of(calls, "cudaGraphLaunch"), 5u);
+    EXPECT_GE(engine.times().network, 30);
+    EXPECT_GT(engine.times().decode, 0);
+
+    const DevicePoses left = engine.infer_device(views(frames), engine.thresholds());
+    left.synchronize();
+    EXPECT_EQ(engine.times().network, 0) << "nobody waited";
+    // Where nothing may be captured the same clocks run.
+    behaviour_->capture_id = 0;
+    Engine plain = make(options);
+    run = 0;
+    expect_equal(plain.infer(views(frames)), wanted);
+    EXPECT_GE(plain.times().network, 30);
+    EXPECT_GT(plain.times().decode, 0);
+    // Nor is it the end if a recording cannot hold them.
+    behaviour_->capture_id = 1;
+    Engine spoilt = make(options);
+    const auto both = views(frames);
+    spoilt.infer({both.data(), 2});  // each arrival once
+    emulation::fail_call_named("cudaEventRecordWithFlags", cudaErrorInvalidValue);
+    expect_equal(spoilt.infer(views(frames)), wanted);
+    EXPECT_TRUE(emulation::failed_a_call());
+    EXPECT_GT(spoilt.times().decode, 0);
 }
 
 }  // namespace

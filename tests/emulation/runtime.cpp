@@ -20,13 +20,25 @@ namespace emulation {
 
 using Work = std::function<void()>;
 
+/// The clock of an event: whoever records it sets it when the stream gets there.
+struct Mark {
+    int pending = 0;  ///< recorded and not yet reached
+    bool reached = false, gone = false;
+    std::chrono::steady_clock::time_point when;
+};
+struct Node {
+    Work work;
+    std::shared_ptr<Mark> mark;  ///< of an event that is recorded at every launch
+};
 struct Graph {
-    std::vector<Work> work;
+    std::vector<Node> nodes;
 };
 struct GraphExec {
-    std::vector<Work> work;
+    std::vector<Node> nodes;
 };
 struct Stream {
+    int device = 0;
+    bool blocking = false;  ///< waits for the legacy stream, and that for it
     std::deque<Work> waiting;
     uint64_t given = 0, done = 0;
     bool busy = false;         ///< its work is being carried out, perhaps waiting for another stream
@@ -37,9 +49,11 @@ struct Stream {
     bool global = false;    ///< the recording forbids unsafe calls to every thread
 };
 struct Event {
+    int device = 0;
+    bool timing = true;
     Stream* stream = nullptr;
     uint64_t ticket = 0;
-    std::shared_ptr<std::chrono::steady_clock::time_point> when;
+    std::shared_ptr<Mark> mark = std::make_shared<Mark>();
     Graph* capture = nullptr;
 };
 
@@ -57,12 +71,11 @@ std::set<Stream*> streams;
 std::map<const char*, Memory> memory;
 std::map<const void*, size_t> shared_limits;
 int devices = 1;
-size_t device_capacity = size_t{4} << 30, taken = 0;
+size_t device_capacity = size_t{4} << 30;
+std::map<int, size_t> taken;  ///< by device
 thread_local int current = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 std::string broken;
-Stream legacy;  ///< the stream that is no stream: waits for all others
-
 cudaError_t report(cudaError_t error) {
     if (error != cudaSuccess && error != cudaErrorNotReady) last_error = error;
     return error;
@@ -107,21 +120,28 @@ void run_all() {
     for (Stream* stream : streams) run_until(*stream, stream->given);
 }
 
-bool capturing_somewhere() {
-    return std::any_of(streams.begin(), streams.end(), [](const Stream* s) { return s->capture != nullptr; });
+/// What the legacy stream waits for.
+void run_blocking() {
+    for (Stream* stream : streams) {
+        if (stream->blocking && stream->device == current) run_until(*stream, stream->given);
+    }
+}
+
+bool capture_blocks_legacy() {
+    return std::any_of(streams.begin(), streams.end(), [](const Stream* s) { return s->capture && s->blocking; });
 }
 
 cudaError_t give(Stream* stream, Work work) {
     if (const cudaError_t error = usable(); error != cudaSuccess) return report(error);
     if (stream == nullptr) {
-        if (capturing_somewhere()) return report(cudaErrorStreamCaptureImplicit);
-        run_all();
+        if (capture_blocks_legacy()) return report(cudaErrorStreamCaptureImplicit);
+        run_blocking();
         work();
         return report(usable());
     }
     if (!streams.count(stream)) return report(cudaErrorInvalidResourceHandle);
     if (stream->capture) {
-        stream->capture->work.push_back(std::move(work));
+        stream->capture->nodes.push_back({std::move(work), nullptr});
         return cudaSuccess;
     }
     stream->waiting.push_back(std::move(work));
@@ -144,12 +164,13 @@ cudaError_t take(void** pointer, size_t bytes, cudaMemoryType type) {
     if (const cudaError_t error = refuse_while_capturing(); error != cudaSuccess) return error;
     *pointer = nullptr;
     if (bytes == 0) return cudaSuccess;
-    if (type == cudaMemoryTypeDevice && taken + bytes > device_capacity) return report(cudaErrorMemoryAllocation);
+    if (type == cudaMemoryTypeDevice && taken[current] + bytes > device_capacity)
+        return report(cudaErrorMemoryAllocation);
     void* data = nullptr;
     if (::posix_memalign(&data, 256, bytes) != 0) return report(cudaErrorMemoryAllocation);
     std::memset(data, 0xFF, bytes);
     memory[static_cast<char*>(data)] = {bytes, type, current};
-    if (type == cudaMemoryTypeDevice) taken += bytes;
+    if (type == cudaMemoryTypeDevice) taken[current] += bytes;
     *pointer = data;
     return cudaSuccess;
 }
@@ -160,7 +181,7 @@ cudaError_t drop(void* pointer, cudaMemoryType type) {
     run_all();
     const auto found = memory.find(static_cast<char*>(pointer));
     if (found == memory.end() || found->second.type != type) return report(cudaErrorInvalidValue);
-    if (type == cudaMemoryTypeDevice) taken -= found->second.bytes;
+    if (type == cudaMemoryTypeDevice) taken[found->second.device] -= found->second.bytes;
     memory.erase(found);
     std::free(pointer);
     return cudaSuccess;
@@ -213,7 +234,9 @@ void reset() {
 
 size_t device_bytes() {
     const Guard guard(lock);
-    return taken;
+    size_t sum = 0;
+    for (const auto& [device, bytes] : taken) sum += bytes;
+    return sum;
 }
 
 void enqueue(Stream* stream, std::function<void()> work) {
@@ -244,6 +267,10 @@ void launch_closure(const char* name, dim3 grid, dim3 block, size_t shared, Stre
     if (threads == 0 || threads > 1024 || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
         grid.x > 0x7FFFFFFF || grid.y > 65535 || grid.z > 65535) {
         report(cudaErrorInvalidConfiguration);
+        return;
+    }
+    if (stream && streams.count(stream) && stream->device != current) {
+        report(cudaErrorInvalidResourceHandle);  // a kernel belongs to the current device
         return;
     }
     give(stream, [name = std::string(name), grid, block, shared, body = std::move(body)] {
@@ -301,7 +328,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
     const Guard guard(lock);
     if (const cudaError_t error = usable(); error != cudaSuccess) return report(error);
     *total = device_capacity;
-    *free_bytes = device_capacity - taken;
+    *free_bytes = device_capacity - taken[current];
     return cudaSuccess;
 }
 cudaError_t cudaGetLastError() {
@@ -327,6 +354,7 @@ const char* cudaGetErrorString(cudaError_t error) {
         case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
         case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
         case cudaErrorStreamCaptureUnmatched: return "operation would result in a merge of separate capture sequences";
+        case cudaErrorCapturedEvent: return "operation not permitted on an event last recorded in a capturing stream";
         case cudaErrorStreamCaptureImplicit:
             return "operation would make the legacy stream depend on a capturing stream";
     }
@@ -348,6 +376,7 @@ const char* cudaGetErrorName(cudaError_t error) {
         case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
         case cudaErrorStreamCaptureUnmatched: return "cudaErrorStreamCaptureUnmatched";
         case cudaErrorStreamCaptureImplicit: return "cudaErrorStreamCaptureImplicit";
+        case cudaErrorCapturedEvent: return "cudaErrorCapturedEvent";
     }
     return "unknown";
 }
@@ -433,10 +462,12 @@ cudaError_t cudaDeviceSynchronize() {
     run_all();
     return report(usable());
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
     const Guard guard(lock);
     if (const cudaError_t error = usable(); error != cudaSuccess) return report(error);
     *stream = new Stream;
+    (*stream)->device = current;
+    (*stream)->blocking = !(flags & cudaStreamNonBlocking);
     streams.insert(*stream);
     return cudaSuccess;
 }
@@ -484,43 +515,72 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
         if (streams.count(other)) run_until(*other, ticket);
     });
 }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
     const Guard guard(lock);
     if (const cudaError_t error = usable(); error != cudaSuccess) return report(error);
     *event = new Event;
+    (*event)->device = current;
+    (*event)->timing = !(flags & cudaEventDisableTiming);
     return cudaSuccess;
 }
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    const Guard guard(lock);
+    event->mark->gone = true;
     delete event;
     return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
     const Guard guard(lock);
+    if (stream && streams.count(stream) && stream->device != event->device)
+        return report(cudaErrorInvalidResourceHandle);
+    const auto mark = event->mark;
+    const Work reach = [mark] {
+        mark->when = std::chrono::steady_clock::now();
+        mark->reached = true;
+        --mark->pending;
+    };
+    if (flags == cudaEventRecordExternal) {
+        // A node of the graph, which records the event at every launch; there is no such thing outside of a recording.
+        if (!stream || !stream->capture) return report(cudaErrorInvalidValue);
+        stream->capture->nodes.push_back({reach, mark});
+        return cudaSuccess;
+    }
+    if (flags != cudaEventRecordDefault) return report(cudaErrorInvalidValue);
     event->capture = stream ? stream->capture : nullptr;
-    event->when = std::make_shared<std::chrono::steady_clock::time_point>();
-    const auto when = event->when;
-    const cudaError_t error = give(stream, [when] { *when = std::chrono::steady_clock::now(); });
+    if (event->capture) return cudaSuccess;  // only orders what is recorded
+    ++mark->pending;
+    const cudaError_t error = give(stream, reach);
+    if (error != cudaSuccess) --mark->pending;
     event->stream = stream;
     event->ticket = stream ? stream->given : 0;
     return error;
 }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    return cudaEventRecordWithFlags(event, stream, cudaEventRecordDefault);
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     const Guard guard(lock);
-    if (event->capture) return report(cudaErrorStreamCaptureUnsupported);
+    if (event->capture) return report(cudaErrorCapturedEvent);
     if (event->stream && streams.count(event->stream)) run_until(*event->stream, event->ticket);
     return report(usable());
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     const Guard guard(lock);
+    if (event->capture) return report(cudaErrorCapturedEvent);
     if (!event->stream || !streams.count(event->stream)) return report(usable());
     if (event->stream->done < event->ticket) step(*event->stream);
     return event->stream->done < event->ticket ? cudaErrorNotReady : report(usable());
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
     const Guard guard(lock);
-    if (!start->when || !end->when) return report(cudaErrorInvalidResourceHandle);
-    *ms = std::chrono::duration<float, std::milli>(*end->when - *start->when).count();
+    for (const Event* event : {start, end}) {
+        if (event->capture) return report(cudaErrorInvalidValue);
+        if (!event->timing || event->device != start->device) return report(cudaErrorInvalidResourceHandle);
+        if (event->mark->pending) return cudaErrorNotReady;
+        if (!event->mark->reached) return report(cudaErrorInvalidResourceHandle);
+    }
+    *ms = std::chrono::duration<float, std::milli>(end->mark->when - start->mark->when).count();
     return cudaSuccess;
 }
 
@@ -563,7 +623,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
     if (!graph) return report(cudaErrorInvalidValue);
-    *exec = new GraphExec{graph->work};
+    *exec = new GraphExec{graph->nodes};
     return cudaSuccess;
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t) {
@@ -572,8 +632,10 @@ cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t) {
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     const Guard guard(lock);
     if (!exec) return report(cudaErrorInvalidValue);
-    for (const Work& work : exec->work) {
-        if (const cudaError_t error = give(stream, work); error != cudaSuccess) return error;
+    for (const Node& node : exec->nodes) {
+        if (node.mark && node.mark->gone) broken = "a graph records an event that is gone";
+        if (const cudaError_t error = give(stream, node.work); error != cudaSuccess) return error;
+        if (node.mark) ++node.mark->pending;
     }
     return cudaSuccess;
 }

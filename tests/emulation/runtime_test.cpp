@@ -109,6 +109,87 @@ TEST_F(Runtime, ACapturedGraphRunsAgainAndAgain) {
     EXPECT_EQ(cudaGraphDestroy(graph), cudaSuccess);
 }
 
+TEST_F(Runtime, EventsInAGraphAreReachedAtEveryLaunch) {
+    const trtpose::CudaEvent before(true), after(true), unused(true), no_clock;
+    float ms = -1;
+    EXPECT_EQ(cudaEventRecordWithFlags(before.get(), stream_, cudaEventRecordExternal), cudaErrorInvalidValue)
+        << "only in a recording";
+    trtpose::CudaGraph graph = trtpose::CudaGraph::record(stream_, [&] {
+        before.record_in_graph(stream_);
+        TRTPOSE_LAUNCH(add, 1, 1, 0, stream_, value_, 1);
+        after.record_in_graph(stream_);
+    });
+    EXPECT_EQ(cudaEventElapsedTime(&ms, before.get(), after.get()), cudaErrorInvalidResourceHandle) << "never reached";
+    for (int i = 0; i < 3; ++i) {
+        graph.launch(stream_);
+        EXPECT_EQ(cudaEventElapsedTime(&ms, before.get(), after.get()), cudaErrorNotReady);
+        ASSERT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+        EXPECT_GE(trtpose::elapsed_ms(before, after), 0);
+    }
+    EXPECT_EQ(cudaEventElapsedTime(&ms, before.get(), unused.get()), cudaErrorInvalidResourceHandle);
+    no_clock.record(stream_);
+    ASSERT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+    EXPECT_EQ(cudaEventElapsedTime(&ms, before.get(), no_clock.get()), cudaErrorInvalidResourceHandle);
+    // What record() leaves in a recording only orders it.
+    const trtpose::CudaEvent ordering(true);
+    graph = trtpose::CudaGraph::record(stream_, [&] { ordering.record(stream_); });
+    graph.launch(stream_);
+    ASSERT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+    EXPECT_EQ(cudaEventElapsedTime(&ms, ordering.get(), after.get()), cudaErrorInvalidValue);
+    EXPECT_EQ(cudaEventSynchronize(ordering.get()), cudaErrorCapturedEvent);
+    static_cast<void>(cudaGetLastError());
+    {
+        const trtpose::CudaEvent gone(true);
+        graph = trtpose::CudaGraph::record(stream_, [&] { gone.record_in_graph(stream_); });
+    }
+    EXPECT_EQ(cudaGraphLaunch(nullptr, stream_), cudaErrorInvalidValue);
+    EXPECT_THROW(graph.launch(stream_), trtpose::Error);
+    EXPECT_NE(emulation::fault().find("an event that is gone"), std::string::npos);
+    emulation::reset();
+}
+
+TEST_F(Runtime, AKernelAndAnEventBelongToTheDeviceOfTheirStream) {
+    emulation::set_devices(2);
+    const trtpose::CudaEvent here;
+    ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+    TRTPOSE_LAUNCH(add, 1, 1, 0, stream_, value_, 1);
+    EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidResourceHandle);
+    const trtpose::CudaEvent there;
+    EXPECT_EQ(cudaEventRecord(there.get(), stream_), cudaErrorInvalidResourceHandle);
+    EXPECT_EQ(cudaEventRecord(here.get(), stream_), cudaSuccess);
+    {
+        const trtpose::CudaStream other;
+        EXPECT_EQ(cudaStreamWaitEvent(other.get(), here.get()), cudaSuccess) << "waiting goes across";
+        EXPECT_EQ(cudaStreamSynchronize(other.get()), cudaSuccess);
+    }
+    static_cast<void>(cudaGetLastError());
+    ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
+}
+
+TEST_F(Runtime, TheLegacyStreamWaitsForThoseThatDoNotObject) {
+    cudaStream_t blocking = nullptr;
+    ASSERT_EQ(cudaStreamCreate(&blocking), cudaSuccess);
+    emulation::set_schedule(0);
+    for (cudaStream_t stream : {stream_, blocking}) {
+        *pinned_ = 0;
+        emulation::enqueue(stream, [&] { *pinned_ = 1; });
+        ASSERT_EQ(cudaMemset(value_, 0, sizeof(int)), cudaSuccess);
+        EXPECT_EQ(*pinned_, stream == blocking ? 1 : 0);
+        ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+    }
+    // It cannot be used while a stream that waits for it is recorded.
+    for (cudaStream_t stream : {stream_, blocking}) {
+        ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), cudaSuccess);
+        EXPECT_EQ(cudaMemsetAsync(value_, 0, sizeof(int)),
+                  stream == blocking ? cudaErrorStreamCaptureImplicit : cudaSuccess);
+        cudaGraph_t graph = nullptr;
+        ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+        ASSERT_EQ(cudaGraphDestroy(graph), cudaSuccess);
+    }
+    static_cast<void>(cudaGetLastError());
+    EXPECT_EQ(cudaStreamDestroy(blocking), cudaSuccess);
+}
+
 TEST_F(Runtime, WhatCannotBeCapturedSpoilsTheCapture) {
     cudaGraph_t graph = nullptr;
     void* block = nullptr;

@@ -38,12 +38,15 @@ struct EngineOptions {
     /// Frames per run of the network at most; larger calls are split. 0: the network's own or the one it is fastest at,
     /// 1 if it leaves it open; on a GPU with a vram_budget the largest that fits.
     int batch = 0;
-    bool rect = false;       ///< smallest multiple of the largest stride that holds the frame, not the whole imgsz
-    int threads = 0;         ///< CPU threads; 0: all
-    int streams = 1;         ///< how many clones may run at the same time on the CPU
+    bool rect = false;  ///< smallest multiple of the largest stride that holds the frame, not the whole imgsz
+    int threads = 0;    ///< CPU threads; 0: all
+    int streams = 1;    ///< how many clones may run at the same time on the CPU
     /// Bytes the engine may plan for; 0: no limit. Where not even the smallest batch fits, weights stay in the host's
     /// memory if the network can stream them; else opening it throws Error(budget) with the numbers.
     size_t vram_budget = 0;
+    /// On a GPU: clock decode and NMS apart from the network. For measuring; it costs a little of the GPU's time and
+    /// more of the graphs that are kept.
+    bool stage_times = false;
     static constexpr int kMaxMaxDet = 30000;
 };
 
@@ -54,9 +57,10 @@ struct MemoryPlan {
     size_t total() const { return weights + activations + io + staging + workspace; }
 };
 
-/// Milliseconds spent in each stage of the last call to infer, summed over its batches. On CUDA the GPU's own clock:
-/// letterbox holds the wait for the upload, network also decode and NMS, which run with it as one graph, and as batches
-/// overlap the stages may add up to more than the total, which is the host's.
+/// Milliseconds spent in each stage of the last call to infer, summed over its batches. On CUDA the GPU's own clock,
+/// only of calls that bring the results to the host: letterbox holds the wait for the upload, nms the way of the
+/// results to the host; as batches overlap the stages may add up to more than the total, which is the host's. Without
+/// EngineOptions::stage_times network holds decode and NMS too, which run with it as one graph, and theirs are 0.
 struct StageTimes {
     double letterbox = 0, network = 0, decode = 0, nms = 0, total = 0;
 };

@@ -65,6 +65,11 @@ public:
     }
     cudaEvent_t get() const { return handle_.get(); }
     void record(cudaStream_t stream) const { cuda_check(cudaEventRecord(get(), stream), "record an event"); }
+    /// Where `stream` is being recorded: at every launch of the graph the event is reached anew. Such events can be
+    /// timed, unlike those that record() leaves in a recording, which only order it. CUDA has them since 11.1.
+    void record_in_graph(cudaStream_t stream) const {
+        cuda_check(cudaEventRecordWithFlags(get(), stream, cudaEventRecordExternal), "record an event in a graph");
+    }
     void synchronize() const { cuda_check(cudaEventSynchronize(get()), "wait for an event"); }
     /// What `stream` is given from now on begins after this event.
     void hold(cudaStream_t stream) const { cuda_check(cudaStreamWaitEvent(stream, get(), 0), "let a stream wait"); }

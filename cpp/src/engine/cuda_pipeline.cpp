@@ -53,7 +53,7 @@ struct Slot {
 /// Where the results of one run arrive on the host.
 struct Arrival {
     char* host = nullptr;
-    CudaEvent begun{true}, letterboxed{true}, done{true};
+    CudaEvent begun{true}, letterboxed{true}, inferred{true}, decoded{true}, done{true};
     const Run* run = nullptr;  ///< null: nothing is on its way
 };
 
@@ -63,10 +63,11 @@ struct GraphKey {
     int batch, count;
     Size size;
     Thresholds t;
+    const Arrival* clock;  ///< whose events it records; null: none
     bool operator==(const GraphKey& o) const {
-        return capture_id == o.capture_id && batch == o.batch && count == o.count && size == o.size &&
-               t.conf == o.t.conf && t.iou == o.t.iou && t.max_det == o.t.max_det && t.agnostic == o.t.agnostic &&
-               t.oks == o.t.oks;
+        return clock == o.clock && capture_id == o.capture_id && batch == o.batch && count == o.count &&
+               size == o.size && t.conf == o.t.conf && t.iou == o.t.iou && t.max_det == o.t.max_det &&
+               t.agnostic == o.t.agnostic && t.oks == o.t.oks;
     }
 };
 
@@ -585,7 +586,8 @@ private:
             stage_frames(work.frames.subspan(run.first, static_cast<size_t>(run.count)), run);
         }
         if (arrival) arrival->letterboxed.record(compute());
-        execute(run, t);
+        // Events inside of a graph are baked into it, so that each of the two arrivals needs graphs of its own.
+        execute(run, t, setup_.stage_times ? arrival : nullptr);
     }
 
     Slot& next_slot() {
@@ -676,28 +678,36 @@ private:
 
     // ---- Network, decode, NMS --------------------------------------------------------------------------------------
 
-    void enqueue(const Run& run, const Thresholds& t, cudaStream_t stream) {
+    /// `mark` is called with the events of `clock`, if there is one, where they belong.
+    template <typename Mark>
+    void enqueue(const Run& run, const Thresholds& t, cudaStream_t stream, const Arrival* clock, Mark&& mark) {
         const Buffers& b = buffers_;
         const Context ctx = context(stream);
         setup_.session.run(b.input, b.outputs, ctx);
+        if (clock) mark(clock->inferred);
         const ops::Decode decode(setup_.spec);
         ops::HeadView heads = b.heads;
         heads.batch = run.count;  // slots behind the last frame of a part-filled batch hold nothing
         decode(heads, t.conf, b.candidates, b.workspace, ctx);
         if (t.oks) decode.keypoints(heads, b.candidates, b.candidate_keypoints, ctx);
+        if (clock) mark(clock->decoded);
         const ops::Detections kept{b.results.counts, b.kept_indices, t.max_det};
         make_nms(setup_.spec, t)(b.candidates, run.count, b.candidate_keypoints, kept, b.workspace, ctx);
         decode.poses(heads, b.candidates, kept, b.placements, b.results.poses, ctx);
     }
 
-    void execute(const Run& run, const Thresholds& t) {
-        if (capture_id_ == 0) return enqueue(run, t, compute());
-        const GraphKey key{capture_id_, run.batch, run.count, run.size, t};
+    void enqueue_now(const Run& run, const Thresholds& t, const Arrival* clock) {
+        enqueue(run, t, compute(), clock, [&](const CudaEvent& event) { event.record(compute()); });
+    }
+
+    void execute(const Run& run, const Thresholds& t, const Arrival* clock) {
+        if (capture_id_ == 0) return enqueue_now(run, t, clock);
+        const GraphKey key{capture_id_, run.batch, run.count, run.size, t, clock};
         const auto found =
             std::find_if(own_->graphs.begin(), own_->graphs.end(), [&](const Graph& g) { return g.key == key; });
         if (found == own_->graphs.end()) {
             // The first run is plain: libraries make themselves ready in it, which cannot be captured.
-            enqueue(run, t, compute());
+            enqueue_now(run, t, clock);
             own_->graphs.push_front({key, {}, false});
             if (own_->graphs.size() > kMaxGraphs) own_->graphs.pop_back();
             return;
@@ -705,21 +715,23 @@ private:
         own_->graphs.splice(own_->graphs.begin(), own_->graphs, found);
         Graph& graph = own_->graphs.front();
         if (!graph.recorded && !graph.unsuitable) {
-            graph.recorded = capture(run, t);
+            graph.recorded = capture(run, t, clock);
             graph.unsuitable = !graph.recorded;
         }
-        if (!graph.recorded) return enqueue(run, t, compute());
+        if (!graph.recorded) return enqueue_now(run, t, clock);
         graph.recorded.launch(compute());
     }
 
     /// Empty if it cannot be captured; the plain run will say why, if that is wrong there too.
-    CudaGraph capture(const Run& run, const Thresholds& t) {
+    CudaGraph capture(const Run& run, const Thresholds& t, const Arrival* clock) {
         cudaStream_t const recorder = streams_->capture.get();
         CudaGraph graph;
         // The session is asked again on another stream: the run that warmed it up must be over.
         check(cudaStreamSynchronize(compute()), "finish the work");
         try {
-            graph = CudaGraph::record(recorder, [&] { enqueue(run, t, recorder); });
+            graph = CudaGraph::record(recorder, [&] {
+                enqueue(run, t, recorder, clock, [&](const CudaEvent& event) { event.record_in_graph(recorder); });
+            });
             graph.upload(compute());
         } catch (const std::exception&) {
             static_cast<void>(cudaGetLastError());
@@ -733,7 +745,12 @@ private:
         if (!run) return;
         arrival.done.synchronize();
         times.letterbox += elapsed_ms(arrival.begun, arrival.letterboxed);
-        times.network += elapsed_ms(arrival.letterboxed, arrival.done);
+        const CudaEvent& inferred = setup_.stage_times ? arrival.inferred : arrival.done;
+        times.network += elapsed_ms(arrival.letterboxed, inferred);
+        if (setup_.stage_times) {
+            times.decode += elapsed_ms(arrival.inferred, arrival.decoded);
+            times.nms += elapsed_ms(arrival.decoded, arrival.done);
+        }
         Planner planner(arrival.host);
         ResultArrays results;
         lay_out_results(planner, static_cast<size_t>(run->batch), t, results);

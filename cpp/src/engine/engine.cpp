@@ -91,7 +91,7 @@ struct Engine::Impl {
         pipeline->prepare(batch, imgsz, defaults);
     }
 
-    engine::Setup setup() { return {*session, spec, output_order, *threads, options.vram_budget}; }
+    engine::Setup setup() { return {*session, spec, output_order, *threads, options.vram_budget, options.stage_times}; }
 
     void order_outputs() {
         const auto& outputs = session->info().outputs;

@@ -24,7 +24,8 @@ struct Setup {
     const ModelSpec& spec;
     const std::vector<int>& output_order;  ///< session output for each of the spec's outputs
     ThreadPool& threads;
-    size_t budget;  ///< bytes; 0: no limit
+    size_t budget;     ///< bytes; 0: no limit
+    bool stage_times;  ///< see EngineOptions
 };
 
 /// One run of the network: `count` frames from `first` on, in a batch of `batch` (more where the network's is fixed).
