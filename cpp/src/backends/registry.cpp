@@ -3,28 +3,37 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <mutex>
 
 #include "backends/backend.hpp"
+#include "backends/tensorrt/library.hpp"
 #include "core/check.hpp"
 #include "trtpose/version.hpp"
 
 namespace trtpose {
 namespace {
 
-/// Every backend trtpose knows, built or not.
-struct Entry {
-    const char* name;
-    const char* module;  ///< file name of its shared library
-    const char* kind;    ///< of model file it opens
-    DeviceType device;
-    const char* remedy;  ///< what to do when the module or its vendor library is missing
+/// A shared library of trtpose's own that holds a backend.
+struct Module {
+    std::string backend;
+    std::string file;
+    std::string absent;  ///< what to do where this build has none
+    std::string remedy;  ///< what to do where it cannot be loaded
 };
 
-constexpr Entry kBackends[] = {
-    {"openvino", "libtrtpose_openvino.so", "onnx", DeviceType::cpu,
-     "install the OpenVINO that this build was made for: pip install openvino==" TRTPOSE_OPENVINO_VERSION},
-};
+Module openvino_module() {
+    return {"openvino", "libtrtpose_openvino.so", "build it with the vendor's library present",
+            "install the OpenVINO that this build was made for: pip install openvino==" TRTPOSE_OPENVINO_VERSION};
+}
+
+Module tensorrt_module(int major) {
+    const std::string number = std::to_string(major);
+    return {"tensorrt", "libtrtpose_tensorrt" + number + ".so",
+            "install a build with TensorRT, or build it with CUDA and TRTPOSE_TENSORRT_INCLUDE_DIR naming TensorRT " +
+                number + "'s headers",
+            "reinstall trtpose"};
+}
 
 /// Where modules lie: TRTPOSE_BACKEND_DIR, else beside this library.
 std::filesystem::path module_folder() {
@@ -34,31 +43,47 @@ std::filesystem::path module_folder() {
     return info.dli_fname ? std::filesystem::path(info.dli_fname).parent_path() : ".";
 }
 
-/// Open a backend's module, once. Throws Error(device).
-const BackendTable& load(const Entry& entry) {
-    static std::mutex mutex;
-    static const BackendTable* loaded[std::size(kBackends)] = {};
-    const std::lock_guard lock(mutex);
-    const BackendTable*& table = loaded[&entry - kBackends];
-    if (table) return *table;
-    const auto path = module_folder() / entry.module;
+bool has_tensorrt_module(int major) {
     std::error_code ignored;
-    require(std::filesystem::exists(path, ignored), ErrorCode::device, "backend ", entry.name,
-            ": this build of trtpose has none (no ", path.string(), "); build it with the vendor's library present");
+    return std::filesystem::exists(module_folder() / tensorrt_module(major).file, ignored);
+}
+
+/// Open a backend's module, once. Throws Error(device).
+const BackendTable& load(const Module& module) {
+    static std::mutex mutex;
+    static std::map<std::string, const BackendTable*> loaded;
+    const std::lock_guard lock(mutex);
+    const BackendTable*& table = loaded[module.file];
+    if (table) return *table;
+    const auto path = module_folder() / module.file;
+    std::error_code ignored;
+    require(std::filesystem::exists(path, ignored), ErrorCode::device, "backend ", module.backend,
+            ": this build of trtpose has none (no ", path.string(), "); ", module.absent);
     void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char* why = ::dlerror();
-        throw Error(ErrorCode::device, text("backend ", entry.name, ": cannot be loaded (",
-                                            why ? why : "unknown reason", "); ", entry.remedy));
+        throw Error(ErrorCode::device, text("backend ", module.backend, ": cannot be loaded (",
+                                            why ? why : "unknown reason", "); ", module.remedy));
     }
     const auto entry_point = reinterpret_cast<BackendEntry>(::dlsym(library, kBackendEntry));
-    require(entry_point != nullptr, ErrorCode::device, "backend ", entry.name, ": ", path.string(),
+    require(entry_point != nullptr, ErrorCode::device, "backend ", module.backend, ": ", path.string(),
             " is not a trtpose module; reinstall trtpose");
     const BackendTable* candidate = entry_point();
-    require(std::string(candidate->trtpose_version) == version(), ErrorCode::device, "backend ", entry.name,
+    require(std::string(candidate->trtpose_version) == version(), ErrorCode::device, "backend ", module.backend,
             ": the module is of trtpose ", candidate->trtpose_version, ", this is ", version(), "; reinstall trtpose");
     table = candidate;
     return *table;
+}
+
+/// The module for an engine file. Throws Error(device).
+Module module_for(const ModelFile& file) {
+    const tensorrt::Runtime runtime = tensorrt::runtime_of(*file.engine);
+    int major = tensorrt::module_for(runtime, tensorrt::major_of(*file.engine));
+    // Looking for the library costs time: not before it is known that somebody can use it.
+    const bool settled = major != 0 && !file.engine->version_compatible;
+    if (!settled || has_tensorrt_module(major))
+        major = tensorrt::module_for(runtime, tensorrt::library_for(file).version.major);
+    return tensorrt_module(major);
 }
 
 Device parse_device(const std::string& name, Device automatic) {
@@ -83,33 +108,34 @@ size_t Session::limit_weights(size_t) {
 
 std::vector<BackendStatus> backends() {
     std::vector<BackendStatus> out;
-    for (const Entry& entry : kBackends) {
+    const auto ask = [&](const char* name, auto&& question) {
         BackendStatus status;
         try {
-            status = load(entry).status();
-            status.available = true;
+            status = question();
         } catch (const std::exception& error) {
             status.problem = error.what();
         }
-        status.name = entry.name;
+        status.name = name;
+        status.available = status.problem.empty();
         out.push_back(std::move(status));
-    }
+    };
+    ask("openvino", [] { return load(openvino_module()).status(); });
+    ask("tensorrt", [] { return tensorrt::status(tensorrt::Runtime::tensorrt, &has_tensorrt_module); });
+    ask("tensorrt-rtx", [] { return tensorrt::status(tensorrt::Runtime::rtx, &has_tensorrt_module); });
     return out;
 }
 
 std::unique_ptr<Session> open_session(const ModelFile& file, const SessionOptions& options) {
-    for (const Entry& entry : kBackends) {
-        if (file.kind != entry.kind) continue;
-        const Device device = parse_device(options.device, Device{entry.device, 0});
-        require(device.type == entry.device, ErrorCode::device, "device ", options.device, ": ", file.path, " is an ",
-                file.kind, " model, which runs on the ", entry.device == DeviceType::cpu ? "CPU" : "GPU", " through ",
-                entry.name, "; use device ", to_string(Device{entry.device, 0}),
-                entry.device == DeviceType::cpu ? " or build an engine for the GPU from it" : "");
-        return load(entry).open(file, options);
-    }
-    throw Error(ErrorCode::device,
-                text(file.path, ": this build of trtpose has no backend for ", file.kind,
-                     " files; it was built without TensorRT, give the ONNX model to run on the CPU"));
+    const bool engine = file.kind == "engine";
+    const DeviceType home = engine ? DeviceType::cuda : DeviceType::cpu;
+    const Device device = parse_device(options.device, Device{home, 0});
+    require(device.type == home, ErrorCode::device, "device ", options.device, ": ", file.path,
+            engine ? " is an engine, which runs on the GPU through TensorRT; use device cuda:0"
+                   : " is an onnx model, which runs on the CPU through openvino; use device cpu or build an engine for "
+                     "the GPU from it");
+    SessionOptions settled = options;
+    settled.device = to_string(device);
+    return load(engine ? module_for(file) : openvino_module()).open(file, settled);
 }
 
 }  // namespace trtpose

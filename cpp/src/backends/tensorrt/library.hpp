@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which TensorRT libraries this machine has, and which one a plan needs. Knows no vendor header: two functions of the
+// library are looked up by name, so that one build serves every version, and none.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "trtpose/session.hpp"
+
+namespace trtpose::tensorrt {
+
+enum class Runtime : uint8_t { tensorrt, rtx };
+
+struct Version {
+    int major = 0, minor = 0, patch = 0;
+    bool operator==(const Version& o) const { return number() == o.number(); }
+    bool operator<(const Version& o) const { return number() < o.number(); }
+    int64_t number() const { return (int64_t{major} * 1000 + minor) * 1000 + patch; }
+};
+std::string to_string(const Version& version);
+
+/// A library that has been opened. It stays open: TensorRT leaves threads and caches behind.
+struct Library {
+    Runtime runtime = Runtime::tensorrt;
+    Version version;
+    int32_t number = 0;  ///< the version as the library counts it, which it wants to be told again
+    std::string path;
+    void* (*create_runtime)(void* logger, int32_t version) = nullptr;
+};
+
+/// All libraries of a kind that can be opened, in the order in which they are looked for.
+std::vector<Library> find_libraries(Runtime runtime);
+
+Runtime runtime_of(const EngineDescription& engine);
+
+/// The library for an engine file's plan. Throws Error(device) with the way to get it.
+Library library_for(const ModelFile& file);
+
+/// Where this code lies: trtpose's modules and plugins are beside each other.
+std::string module_folder();
+
+/// The command that makes an engine file anew.
+std::string rebuild(const ModelFile& file);
+
+/// Which of trtpose's modules serves a library: one is compiled for each major version of the headers.
+inline constexpr std::array<int, 3> kModules = {8, 10, 11};
+int module_for(Runtime runtime, int major);
+/// Major version of the library that an engine file needs; 0: any.
+int major_of(const EngineDescription& engine);
+
+/// State of one kind on this machine. `has_module(major)` tells whether this build has the module. Calls nothing of a
+/// library but its version, which works without a driver.
+BackendStatus status(Runtime runtime, bool (*has_module)(int module));
+
+}  // namespace trtpose::tensorrt
