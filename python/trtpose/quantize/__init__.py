@@ -3,3 +3,10 @@
 
 Needs ``pip install "trtpose[quantize]"``; nothing here is imported by the rest of the package.
 """
+
+from __future__ import annotations
+
+from .quantizer import QuantizeResult, calibrate, quantize
+from .report import Report
+
+__all__ = ["QuantizeResult", "Report", "calibrate", "quantize"]

@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .._files import describe
@@ -225,8 +224,3 @@ def _values(graph: onnx.GraphProto) -> Iterable[onnx.ValueInfoProto]:
     yield from graph.input
     yield from graph.value_info
     yield from graph.output
-
-
-def finite(values: NDArray[Any]) -> bool:
-    """Whether all numbers are finite."""
-    return bool(np.isfinite(values).all())

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much a network has lost: OKS average precision where there are annotations, else agreement of its poses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from .. import check
+from .._files import describe
+from ..engine import Engine
+from ..errors import InputError
+from ..evaluate import evaluate
+from ..sources import read_picture
+from ..spec import ModelSpec
+from .pictures import spread
+
+if TYPE_CHECKING:
+    from ..results import Poses
+
+__all__ = ["AgreementJudge", "ApJudge", "Judge", "Measurement"]
+
+_CONF = 0.25
+"""Confidence from which on the judged network may find a pose again."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a network is worth.
+
+    Attributes:
+        points: 0 to 100: AP in hundredths, or the mean similarity (OKS, 0 for a pose that is missing) of its poses to
+            the float network's.
+        milliseconds: median time of the network for one picture on this machine.
+        details: figures for the report.
+    """
+
+    points: float
+    milliseconds: float
+    details: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Options:
+    spec: ModelSpec
+    size: tuple[int, int]
+
+    def open(self, model: Path) -> Engine:
+        return Engine(model, device="cpu", spec=self.spec, imgsz=self.size)
+
+
+class Judge:
+    """Measures networks; ``kind`` says by what."""
+
+    kind = ""
+    pictures = 0
+
+    def measure(self, model: Path) -> Measurement:
+        """Run a network over the pictures."""
+        raise NotImplementedError
+
+
+class ApJudge(Judge):
+    """Average precision on annotated pictures.
+
+    Args:
+        spec, size: of the network.
+        images: folder of the pictures.
+        annotations: COCO keypoint annotations of them.
+        limit: pictures at most, evenly spread over the file.
+        folder: for a temporary file.
+    """
+
+    kind = "AP"
+
+    def __init__(
+        self, spec: ModelSpec, size: tuple[int, int], images: Path, annotations: Path, limit: int, folder: Path
+    ) -> None:
+        self._options = _Options(spec, size)
+        self._images = images
+        self._annotations = _subset(annotations, limit, folder)
+        self.pictures = len(json.loads(self._annotations.read_bytes()).get("images", []))
+
+    def measure(self, model: Path) -> Measurement:
+        engine = self._options.open(model)
+        times: list[float] = []
+        metrics = evaluate(
+            engine,
+            self._images,
+            self._annotations,
+            progress=lambda _done, _total: times.append(engine.timings.get("network", 0.0)),
+        )
+        return Measurement(100 * metrics["AP"], float(np.median(times)), metrics)
+
+
+def _subset(annotations: Path, limit: int, folder: Path) -> Path:
+    """The annotations of ``limit`` pictures; the file itself if it has no more, or is wrong: evaluating says how."""
+    try:
+        data: Any = json.loads(annotations.read_bytes())
+    except OSError as error:
+        raise InputError(f"{annotations}: cannot be read ({describe(error)}); check the name") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{annotations}: not JSON; give COCO keypoint annotations") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{annotations}: not COCO keypoint annotations, which are a JSON object")
+    coco = cast("dict[str, Any]", data)
+    images: Any = coco.get("images")
+    if not isinstance(images, list) or len(cast("list[Any]", images)) <= limit:
+        return annotations
+    every = cast("list[dict[str, Any]]", images)
+    chosen = [every[i] for i in spread(len(every), limit)]
+    known = {entry.get("id") for entry in chosen}
+    rest = [entry for entry in coco.get("annotations", []) if entry.get("image_id") in known]
+    target = folder / "annotations.json"
+    target.write_text(json.dumps({**coco, "images": chosen, "annotations": rest}))
+    return target
+
+
+class AgreementJudge(Judge):
+    """Whether a network finds the float network's poses again.
+
+    Args:
+        spec, size: of the network.
+        reference: the float network.
+        pictures: files.
+    """
+
+    kind = "agreement"
+
+    def __init__(self, spec: ModelSpec, size: tuple[int, int], reference: Path, pictures: list[Path]) -> None:
+        self._options = _Options(spec, size)
+        self._paths = pictures
+        self.pictures = len(pictures)
+        self._poses: list[Poses] = []
+        self._reference = reference
+        self._side = check.Side("float", "openvino", "cpu", "f32", "f32", size)
+
+    def measure(self, model: Path) -> Measurement:
+        poses, milliseconds = self._run(model)
+        if not self._poses:
+            self._poses = poses if model == self._reference else self._run(self._reference)[0]
+        frames = [(str(path), a, b) for path, a, b in zip(self._paths, self._poses, poses, strict=True)]
+        agreement = check.compare(frames, self._side, self._side, limits=check.Limits(tolerance_px=0.0))
+        details = {
+            "poses": float(agreement.poses),
+            "found": float(agreement.matched),
+            "extra": float(agreement.extra),
+            **{f"keypoint_px_{name}": float(v) for name, v in asdict(agreement.keypoint_px).items() if name != "count"},
+        }
+        return Measurement(_likeness(frames), milliseconds, details)
+
+    def _run(self, model: Path) -> tuple[list[Poses], float]:
+        engine = self._options.open(model)
+        poses: list[Poses] = []
+        times: list[float] = []
+        for path in self._paths:
+            poses.extend(engine.infer(read_picture(path), conf=_CONF))
+            times.append(engine.timings["network"])
+        return poses, float(np.median(times))
+
+
+def _likeness(frames: list[tuple[str, Poses, Poses]]) -> float:
+    """Mean similarity, in hundredths, of the reference's poses of score 0.5 and more to their partners."""
+    found: list[float] = []
+    for _, reference, candidate in frames:
+        alike = check.similarity(reference, candidate)
+        partner = dict(check.match(reference, candidate))
+        found += [
+            float(alike[row, partner[row]]) if row in partner else 0.0
+            for row in range(len(reference))
+            if reference.scores[row] >= check.SCORE
+        ]
+    return 100 * float(np.mean(found)) if found else float("nan")
+
+
+Progress = Callable[[str], None]
