@@ -98,7 +98,7 @@ public:
         ++network->engines;
     }
     ~Engine() override {
-        if (network->contexts > 0) complain("an engine was destroyed before its contexts");
+        if (contexts > 0) complain("an engine was destroyed before its contexts");
         static_cast<void>(cudaFree(weights));
         --network->engines;
     }
@@ -195,7 +195,7 @@ public:
     }
     int64_t getStreamableWeightsSize() const noexcept override { return static_cast<int64_t>(network->streamable); }
     bool setWeightStreamingBudgetV2(int64_t bytes) noexcept override {
-        if (network->contexts > 0) {
+        if (contexts > 0) {
             say("the budget cannot be set while there are contexts");
             return false;
         }
@@ -220,12 +220,14 @@ public:
     int device = -1;
     void* weights = nullptr;
     int64_t budget = -1;
+    std::atomic<int> contexts{0};
     std::map<int32_t, int> profile_users;  ///< before version 10
     std::mutex mutex;
 };
 
 Context::Context(Engine& engine, bool own_memory) : engine_(engine) {
     if (own_memory) complain("a context took memory of its own");
+    ++engine.contexts;
     ++engine.network->contexts;
     ++engine.network->contexts_made;
 #if NV_TENSORRT_MAJOR < 10
@@ -245,6 +247,7 @@ Context::~Context() {
     const std::lock_guard guard(engine_.mutex);
     if (profile_ >= 0) --engine_.profile_users[profile_];
 #endif
+    --engine_.contexts;
     --engine_.network->contexts;
 }
 

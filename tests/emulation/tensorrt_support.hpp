@@ -115,7 +115,9 @@ protected:
     std::string write(const std::string& name = "people.engine") {
         const std::string plan = plan_bytes(header_.runtime == "rtx" ? "vtrt" : "ftrt", library_version(),
                                             tensorrt_double::add_network(network_));
-        return folder_.write(name, header_.file(plan));
+        EngineHeader header = header_;
+        header.more += R"(, "memory": {"weights": )" + std::to_string(network_->weights) + "}";
+        return folder_.write(name, header.file(plan));
     }
     std::unique_ptr<Session> open(const std::string& path, const std::string& device = "cuda:0",
                                   const std::string& precision = "f32") {

@@ -310,12 +310,13 @@ ModelFile read_model_file(const std::string& path) {
     const auto starts = [&](const char* magic) {
         return bytes.substr(0, 4) == magic || bytes.substr(0, 8).find(magic) != bytes.npos;
     };
-    require(bytes.substr(0, 2) != "PK" && bytes.substr(0, 1) != "\x80", ErrorCode::model, path,
-            ": this is a PyTorch checkpoint; turn it into ONNX first: trtpose export ", path);
+    // First, since the length at its front may look like anything.
     if (is_engine_file(bytes)) {
         read_engine_file(bytes, out);
         return out;
     }
+    require(bytes.substr(0, 2) != "PK" && bytes.substr(0, 1) != "\x80", ErrorCode::model, path,
+            ": this is a PyTorch checkpoint; turn it into ONNX first: trtpose export ", path);
     require(!starts("<?xml"), ErrorCode::model, path, ": this is an XML file; give an ONNX model or an engine file");
     out.kind = "onnx";
     try {

@@ -136,6 +136,15 @@ TEST_F(EngineFileTest, ReadsBarePlans) {
     EXPECT_EQ(read(other).engine->version, "");
 }
 
+TEST_F(EngineFileTest, ALengthMayLookLikeAnything) {
+    // Among them the first bytes of PyTorch's files, of archives and of text.
+    for (const uint32_t length : {0x80u, 0x180u, 0x4b50u, 0x3f3cu, 0x0a08u}) {
+        std::string header = R"({"task": "pose"})";
+        header.resize(length, ' ');
+        EXPECT_EQ(read(with_length(header, kPlan)).engine->version, "10.13.0.35") << length;
+    }
+}
+
 TEST_F(EngineFileTest, DamageIsFoundBeforeALibrarySeesIt) {
     const std::string whole = full().file(kPlan);
     std::string flipped = whole;

@@ -214,7 +214,6 @@ public:
             streamable > 0, ErrorCode::budget, plan.path,
             ": it cannot stream its weights; build it with weight streaming (TensorRT 10.1 or newer): ", plan.rebuild);
         const CudaDeviceGuard guard(plan.info.device.index);
-        settle();
         forget(shapes_.begin(), shapes_.end());
         const std::lock_guard lock(plan.mutex);
         require(plan.contexts == 0, ErrorCode::budget, plan.path,
