@@ -252,6 +252,10 @@ def build(
     tf32: bool = False,
     keep: Sequence[str] = (),
     nms_in_engine: bool = False,
+    conf: float | None = None,
+    iou: float | None = None,
+    max_det: int | None = None,
+    nms: str | None = None,
     spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     device: str | None = None,
     report: Callable[[str], None] | None = None,
@@ -279,7 +283,8 @@ def build(
         timing_cache: file of kernel timings, ``"none"`` for no such file; default one in the user's cache folder.
         tf32: let what is in FP32 compute in TF32, which has FP16's digits.
         keep: names of ONNX nodes to leave in FP32 besides the heads, ``*`` and ``?`` allowed.
-        nms_in_engine: put decode and NMS into the engine, as a TensorRT plugin.
+        nms_in_engine: put decode and NMS into the engine, as a TensorRT plugin; for programs other than trtpose.
+        conf, iou, max_det, nms: what is frozen into it then, as of :class:`trtpose.Engine`.
         spec: model spec for an ONNX that carries none: a :class:`ModelSpec`, a dict of its fields or a JSON file.
         device: ``cuda:N`` to build on; default the first.
         report: called with a line of text as the work goes on.
@@ -304,6 +309,12 @@ def build(
         )
     if opt_level is not None and not 0 <= opt_level <= 5:
         raise InputError(f"opt_level {opt_level}: expected 0 to 5")
+    given = {"conf": conf, "iou": iou, "max_det": max_det, "nms": nms}
+    frozen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if frozen and not nms_in_engine:
+        raise InputError(
+            f"{', '.join(frozen)}: thresholds are no part of an engine without nms_in_engine; give them where it is run"
+        )
     batches, sizes = options.parse_batch(batch), options.parse_imgsz(imgsz)
     capabilities = options.parse_capabilities(compute_capability)
     budget = options.parse_size(vram_budget, "vram_budget")
@@ -344,7 +355,7 @@ def build(
     if nms_in_engine:
         from .graft import graft
 
-        grafted = graft(proto, loaded.spec, shapes=shapes, library=lib)
+        grafted = graft(proto, loaded.spec, shapes=shapes, library=lib, **frozen)
         proto, fields, plugins = grafted.model, grafted.spec.to_dict(), list(grafted.plugins)
     weights = onnx_model.weight_bytes(proto)
     if budget and weights > budget:

@@ -103,6 +103,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--recipe", metavar="FILE.toml", help="options from a file; those of the command line win")
     add("--nms-in-engine", action="store_true", help="put decode and NMS into the engine, as a plugin")
+    frozen = "of --nms-in-engine: "
+    add("--conf", "--conf-thres", type=float, metavar="X", help=frozen + "least score of a pose (default: 0.25)")
+    add("--iou", "--iou-thres", type=float, metavar="X", help=frozen + "overlap from which one goes (default: 0.65)")
+    add("--max-det", type=int, metavar="N", help=frozen + "most poses per frame (default: 300)")
+    add("--nms", choices=("iou", "oks"), help=frozen + "similarity of two poses (default: iou)")
     add("--check", action="store_true", help="compare the engine with the ONNX afterwards, where it runs here")
     add("--images", metavar="DIR", help="pictures for --check (default: the packaged ones)")
     add("--spec", metavar="FILE", help="model spec, JSON, for an ONNX that carries none")

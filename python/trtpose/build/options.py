@@ -178,6 +178,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in cast("list[Any]", value)):
+        raise InputError("is not a list of texts")
+    return cast("list[str]", value)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise InputError("is neither true nor false")
@@ -196,6 +202,18 @@ def _choice(*choices: str) -> Callable[[Any], str]:
 def _level(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 5:
         raise InputError("is not a whole number from 0 to 5")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError("is not a number")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError("is not a whole number from 1 on")
     return value
 
 
@@ -236,7 +254,12 @@ _KEYS: Mapping[str, Callable[[Any], Any]] = {
     "weight_streaming": _flag,
     "timing_cache": _text,
     "tf32": _flag,
+    "keep": _texts,
     "nms_in_engine": _flag,
+    "conf": _number,
+    "iou": _number,
+    "max_det": _count,
+    "nms": _choice("iou", "oks"),
     "device": _text,
 }
 _PATHS = ("onnx", "output", "spec", "calib")
