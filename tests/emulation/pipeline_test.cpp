@@ -378,10 +378,18 @@ TEST_F(PipelineTest, TheSessionBorrowsItsScratchFromTheArena) {
     Engine engine = make(options);
     const MemoryPlan plan = engine.memory();
     EXPECT_EQ(plan.activations, 2u * 2000 + up(2 * 128 * 1000 + 3)) << "what it has of its own, and the loan once";
-    EXPECT_EQ(emulation::device_bytes(), plan.total() - plan.weights - 2 * 2000) << "all of the plan is there";
+    {
+        const DevicePoses one = engine.infer_device({&frames[0].view, 1}, engine.thresholds());
+        const std::vector<ImageView> two(2, frames[0].view);
+        const DevicePoses left = engine.infer_device(two, engine.thresholds());
+        const DevicePoses more = engine.infer_device(two, engine.thresholds());
+        const size_t results = emulation::device_bytes();
+        EXPECT_GT(engine.memory().total(), plan.total()) << "three results at the same time";
+        EXPECT_EQ(results, engine.memory().total() - plan.weights - 2 * 2000) << "all of the plan is there";
+    }
     for (int call = 0; call < 4; ++call) expect_equal(engine.infer(views(frames)), wanted);
     EXPECT_EQ(behaviour_->moves, 1u) << "one block for all shapes";
-    EXPECT_EQ(engine.memory().total(), plan.total());
+    EXPECT_EQ(engine.memory().activations, plan.activations);
     const int before = behaviour_->enqueued;
     expect_equal(engine.infer(views(frames)), wanted);
     EXPECT_EQ(behaviour_->enqueued, before) << "from the graphs";
@@ -873,6 +881,127 @@ TEST_F(PipelineTest, ResultsOnTheDeviceOutliveTheEngine) {
     EXPECT_EQ(none.frames, 0);
     none.wait(nullptr);
     none.synchronize();
+}
+
+TEST_F(PipelineTest, ResultsOnTheDeviceUseTheMemoryOfThoseThatAreGone) {
+    const Frame frame(3, 96, 64), other(2, 96, 64);
+    std::vector<ImageView> many(7, frame.view);
+    Engine engine = make();
+    const size_t before = emulation::device_bytes();
+    DevicePoses poses = engine.infer_device({&frame.view, 1}, engine.thresholds());
+    poses = engine.infer_device({&other.view, 1}, engine.thresholds());
+    emulation::listen();
+    for (int call = 0; call < 8; ++call) {
+        // Two blocks in turn, the one before gone when the next is there, as in a loop of Python's.
+        const Frame& shown = call % 2 ? other : frame;
+        poses = engine.infer_device({&shown.view, 1}, engine.thresholds());
+        poses.synchronize();
+        EXPECT_EQ(download(poses.counts, 1)[0], call % 2 ? 2 : 3);
+    }
+    EXPECT_EQ(count_of(emulation::heard(), "cudaMalloc"), 0u);
+
+    // A result that is held keeps its memory; what is larger gets more, and a few are kept for later.
+    std::vector<DevicePoses> held;
+    for (int i = 0; i < 9; ++i) held.push_back(engine.infer_device(many, engine.thresholds()));
+    for (const DevicePoses& one : held) {
+        one.synchronize();
+        EXPECT_EQ(download(one.counts, 7), std::vector<int32_t>(7, 3));
+    }
+    const size_t all = emulation::device_bytes();
+    EXPECT_GE(engine.memory().io, all - before) << "all of it in the plan";
+    held.clear();
+    EXPECT_LT(emulation::device_bytes(), all);
+    emulation::listen();
+    for (int i = 0; i < 4; ++i) held.push_back(engine.infer_device(many, engine.thresholds()));
+    EXPECT_EQ(count_of(emulation::heard(), "cudaMalloc"), 0u);
+}
+
+TEST_F(PipelineTest, MemoryOfResultsIsWrittenAgainWhenItsReadersAreDone) {
+    const Frame frame(3, 96, 64), other(2, 96, 64);
+    void* counts = nullptr;
+    ASSERT_EQ((cudaHostAlloc)(&counts, sizeof(int32_t), 0), cudaSuccess);
+    auto* const count = static_cast<int32_t*>(counts);
+    const CudaStream mine;
+    cudaStream_t blocking = nullptr;
+    ASSERT_EQ((cudaStreamCreate)(&blocking), cudaSuccess);
+    enum Way { waits, waits_by_default_stream, shares };
+    for (const Way way : {waits, waits_by_default_stream, shares}) {
+        for (const bool engine_goes : {false, true}) {
+            SCOPED_TRACE(testing::Message() << way << engine_goes);
+            auto engine = std::make_unique<Engine>(make());
+            auto first = std::make_unique<DevicePoses>(engine->infer_device({&frame.view, 1}, engine->thresholds()));
+            const auto stream = way == waits_by_default_stream ? blocking : mine.get();
+            first->wait(way == waits_by_default_stream ? reinterpret_cast<void*>(2) : stream);
+            if (way == shares) first->share();
+            *count = -7;
+            const void* const from = first->counts;
+            EXPECT_EQ(cudaMemcpyAsync(counts, from, sizeof(int32_t), cudaMemcpyDeviceToHost, stream), cudaSuccess);
+            EXPECT_EQ(*count, -7) << "not read yet";
+            if (engine_goes) engine.reset();
+            const size_t held = emulation::device_bytes();
+            first.reset();
+            EXPECT_EQ(emulation::device_bytes() < held, way == shares || engine_goes) << "given back, or kept";
+            if (!engine_goes) {
+                const DevicePoses second = engine->infer_device({&other.view, 1}, engine->thresholds());
+                EXPECT_TRUE(way == shares || second.counts == from) << "the same memory";
+                second.synchronize();
+                EXPECT_EQ(download(second.counts, 1)[0], 2);
+            }
+            EXPECT_EQ((cudaStreamSynchronize)(stream), cudaSuccess);
+            EXPECT_EQ(*count, 3) << "what was read is of the first call";
+        }
+    }
+    // How far a reader is cannot be noted: then the memory is given back, which waits for it.
+    for (const char* call : {"cudaEventRecord", "cudaEventCreateWithFlags"}) {
+        Engine engine = make();
+        auto first = std::make_unique<DevicePoses>(engine.infer_device({&frame.view, 1}, engine.thresholds()));
+        first->wait(mine.get());
+        *count = -7;
+        EXPECT_EQ(cudaMemcpyAsync(counts, first->counts, sizeof(int32_t), cudaMemcpyDeviceToHost, mine.get()),
+                  cudaSuccess);
+        emulation::fail_call_named(call, cudaErrorInvalidValue);
+        const size_t held = emulation::device_bytes();
+        first.reset();
+        EXPECT_TRUE(emulation::failed_a_call());
+        EXPECT_LT(emulation::device_bytes(), held);
+        EXPECT_EQ(*count, 3);
+        const DevicePoses next = engine.infer_device({&other.view, 1}, engine.thresholds());
+        next.synchronize();
+        EXPECT_EQ(download(next.counts, 1)[0], 2);
+    }
+    EXPECT_EQ((cudaStreamDestroy)(blocking), cudaSuccess);
+    EXPECT_EQ((cudaFreeHost)(counts), cudaSuccess);
+}
+
+TEST_F(PipelineTest, ResultsThatAreHeldCountForTheBudget) {
+    const Frame frame(3, 96, 64);
+    EngineOptions options;
+    const MemoryPlan free_plan = make().memory();
+    options.batch = 1;
+    options.vram_budget = free_plan.total() - free_plan.staging + (300 << 10);
+    Engine engine = make(options);
+    std::vector<DevicePoses> held;
+    const auto hold = [&] {
+        for (int i = 0; i < 1000; ++i) {
+            held.push_back(engine.infer_device({&frame.view, 1}, engine.thresholds()));
+            EXPECT_LE(emulation::device_bytes(), options.vram_budget);
+        }
+    };
+    TRTPOSE_EXPECT_ERROR(hold(), ErrorCode::budget, "let go of earlier results");
+    EXPECT_GE(held.size(), 2u) << "for which there is room in the plan";
+    EXPECT_LE(engine.memory().total(), options.vram_budget);
+    for (const DevicePoses& one : held) {
+        one.synchronize();
+        EXPECT_EQ(download(one.counts, 1)[0], 3);
+    }
+    held.clear();
+    held.push_back(engine.infer_device({&frame.view, 1}, engine.thresholds()));
+    // What is kept for later gives way to what is needed now.
+    held.clear();
+    const std::vector<ImageView> two(2, frame.view);
+    held.push_back(engine.infer_device(two, engine.thresholds()));
+    EXPECT_LE(emulation::device_bytes(), options.vram_budget);
+    EXPECT_EQ(engine.infer({&frame.view, 1})[0].count, 3);
 }
 
 TEST_F(PipelineTest, AnotherStreamWaitsForTheResults) {

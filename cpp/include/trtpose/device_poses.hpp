@@ -13,8 +13,8 @@ namespace trtpose {
 ///
 /// The arrays belong to this object and its copies, not to the engine: later calls leave them alone, and they outlive
 /// the engine. On CUDA they are written by `stream` and may not be there yet when the call returns: give the reading
-/// work to that stream, or make another one wait(), or synchronize(). Memory that a stream still reads when the last
-/// copy goes is given back after that stream is done with it.
+/// work to that stream, or make another one wait(), or synchronize(). When the last copy goes, the memory serves later
+/// calls: they write it after what `stream` and the streams that waited have been given until then.
 class TRTPOSE_API DevicePoses {
 public:
     /// What keeps the arrays alive and knows when they are there.
@@ -22,6 +22,7 @@ public:
         virtual ~Memory();
         virtual void wait(void* stream) const = 0;
         virtual void synchronize() const = 0;
+        virtual void share() const {}
     };
 
     Device device;
@@ -38,13 +39,19 @@ public:
     std::shared_ptr<Memory> memory;  ///< null when there are no frames
 
     /// What `stream` (a cudaStream_t; 1: the legacy default stream, 2: the thread's own default stream) is given from
-    /// now on runs when the arrays are there. Does not hold up the caller. Throws Error(device).
+    /// now on runs when the arrays are there. It must exist as long as this object and its copies, unless they are
+    /// shared. Does not hold up the caller. Throws Error(device).
     void wait(void* other) const {
         if (memory) memory->wait(other);
     }
     /// Return when the arrays are there. Throws Error(device) if they never will be.
     void synchronize() const {
         if (memory) memory->synchronize();
+    }
+    /// Others read the arrays, on streams that did not wait() here or do not last: the memory is not used again but
+    /// given back to the GPU when all its work is done, which takes longer.
+    void share() const {
+        if (memory) memory->share();
     }
 };
 

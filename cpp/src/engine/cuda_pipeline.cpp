@@ -12,6 +12,7 @@
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
+#include "engine/cuda_results.hpp"
 #include "engine/pipeline.hpp"
 #include "trtpose/ops/letterbox.hpp"
 
@@ -77,18 +78,12 @@ struct Graph {
     bool unsuitable = false;  ///< the capture failed once and is not tried again
 };
 
-/// The streams of an engine; results on the device keep them alive.
-struct Streams {
-    CudaStream compute, upload;
-    CudaStream capture;  ///< only ever recorded, so that others may use `compute` meanwhile
-    CudaStream input;    ///< for those who make frames
-};
-
 /// What a shape takes of the arena and of the host's pinned memory, and its plan.
 struct Demand {
     MemoryPlan plan;
     size_t scratch = 0;  ///< lent to the session; shapes that run in turn share it
     size_t buffers = 0;
+    size_t results = 0;  ///< blocks of their own
     size_t slot = 0;     ///< of each of the two
     size_t arrival = 0;  ///< of each of the two, pinned alone
     size_t arena() const { return scratch + buffers + 2 * slot; }
@@ -103,13 +98,6 @@ struct Resources {
     PinnedBuffer pinned;      ///< the slots, then the arrivals
     std::list<Graph> graphs;  ///< latest used first
 };
-
-/// A number as programs and Python pass it: 0 and 1 stand for the legacy default stream, 2 for the thread's own.
-cudaStream_t cuda_stream(void* stream) {
-    const auto number = reinterpret_cast<uintptr_t>(stream);
-    if (number <= 1) return cudaStreamLegacy;
-    return number == 2 ? cudaStreamPerThread : static_cast<cudaStream_t>(stream);
-}
 
 /// Memory of the current GPU; what is missing is said for `what`.
 DeviceBuffer take_device_memory(size_t bytes, const std::string& what, const char* remedy) {
@@ -135,33 +123,6 @@ PinnedBuffer take_pinned_memory(size_t bytes, const std::string& what) {
     throw Error(ErrorCode::budget, text(what, ": no memory for ", mebibytes(bytes),
                                         " on the host that the GPU can copy from; take a smaller batch or size"));
 }
-
-class CudaPoses final : public DevicePoses::Memory {
-public:
-    CudaPoses(int device, std::shared_ptr<Streams> streams, DeviceBuffer block)
-        : device_(device), streams_(std::move(streams)), block_(std::move(block)) {}
-    ~CudaPoses() override {
-        try {
-            const CudaDeviceGuard guard(device_);
-            // Waits for who still reads them.
-            block_ = DeviceBuffer();
-            streams_.reset();
-            static_cast<void>(cudaGetLastError());  // the next launch would take it for its own
-        } catch (const Error&) {
-            // A GPU that is gone wants nothing back.
-        }
-    }
-    void* data() const { return block_.data(); }
-    void record() const { ready_.record(streams_->compute.get()); }
-    void wait(void* stream) const override { ready_.hold(cuda_stream(stream)); }
-    void synchronize() const override { cuda_check(cudaEventSynchronize(ready_.get()), "find the poses"); }
-
-private:
-    int device_;
-    std::shared_ptr<Streams> streams_;
-    DeviceBuffer block_;
-    CudaEvent ready_;
-};
 
 /// Bytes of a frame without what pads its rows.
 size_t packed_bytes(const ImageView& frame) {
@@ -232,6 +193,7 @@ public:
             static_cast<void>(cudaStreamSynchronize(upload()));
             static_cast<void>(cudaStreamSynchronize(compute()));
             own_.reset();
+            results_->clear(true);
             streams_.reset();
             static_cast<void>(cudaGetLastError());  // the next launch would take it for its own
         } catch (const Error&) {
@@ -288,12 +250,8 @@ public:
             ResultArrays all;
             Planner measure;
             lay_out_results(measure, work.count(), t, all);
-            const std::string what =
-                text("results of ", work.count(), " frames with room for ", t.max_det, " poses each");
-            // The plan is for what the engine keeps; this is the caller's, for as long as it likes.
-            auto memory = std::make_shared<CudaPoses>(
-                device_.index, streams_,
-                take_device_memory(measure.used(), what, "pass fewer frames or a smaller max_det"));
+            auto memory = std::make_shared<CudaPoses>(device_.index, streams_, results_);
+            memory->own(take_results(measure.used(), work.count(), t));
             Planner planner(memory->data());
             lay_out_results(planner, work.count(), t, all);
             const auto pose = static_cast<size_t>(setup_.spec.keypoints) * 3;
@@ -420,6 +378,25 @@ private:
         return b;
     }
 
+    /// A block for the results of `frames` frames, within the budget.
+    ResultBlock take_results(size_t bytes, size_t frames, const Thresholds& t) {
+        if (ResultBlock kept = results_->reuse(bytes)) return kept;
+        const std::string what = text("results of ", frames, " frames with room for ", t.max_det, " poses each");
+        const size_t others = held_.plan.total() - held_.results;
+        const auto fits = [&] { return !setup_.budget || others + results_->total() + bytes <= setup_.budget; };
+        if (!fits()) results_->clear();
+        require(fits(), ErrorCode::budget, what, " need ", mebibytes(bytes), " beside ", mebibytes(others),
+                " of the engine and ", mebibytes(results_->total()), " of results that are still held, more than the ",
+                "budget of ", mebibytes(setup_.budget), "; let go of earlier results, pass fewer frames or a smaller ",
+                "max_det");
+        ResultBlock block = results_->add(take_device_memory(bytes, what, "pass fewer frames or a smaller max_det"));
+        const size_t now = std::max(held_.results, results_->total());
+        held_.plan.io += now - held_.results;
+        held_.results = now;
+        if (held_.plan.total() > plan_.total()) plan_ = held_.plan;
+        return block;
+    }
+
     size_t image_bytes(Size size) const {
         return 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width) * size_of(input_dtype_);
     }
@@ -444,7 +421,9 @@ private:
         }
         d.plan.weights = shape.weight_bytes;
         d.plan.activations = shape.activation_bytes - shape.scratch_bytes + d.scratch;
-        d.plan.io = buffers.io_bytes;
+        // Two results left on the device for a batch: one that is read, one that is written.
+        d.results = std::max(2 * buffers.results_bytes, results_->total());
+        d.plan.io = buffers.io_bytes + d.results;
         d.plan.workspace = buffers.bytes - buffers.io_bytes;
         d.plan.staging = 2 * d.slot;
         if (setup_.budget && d.plan.total() > setup_.budget) {
@@ -473,7 +452,7 @@ private:
                 before_moving();
                 move_in(wanted, run);
             }
-            held_.plan = wanted.plan;
+            held_ = wanted;
             Planner planner(static_cast<char*>(own_->arena.data()) + held_.scratch);
             buffers_ = lay_out(planner, shape, run.batch, run.size, t);
             largest_ = largest;
@@ -763,6 +742,7 @@ private:
     Device device_;
     DType input_dtype_ = DType::f32, heads_dtype_ = DType::f32;
     std::shared_ptr<Streams> streams_;
+    std::shared_ptr<ResultBlocks> results_ = std::make_shared<ResultBlocks>();
     std::unique_ptr<Resources> own_;
     Demand held_;         ///< what arena and pinned memory are divided into
     size_t largest_ = 0;  ///< the item that the slots are known to hold
