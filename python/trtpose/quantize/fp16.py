@@ -21,7 +21,7 @@ from .graph import Graph, label, matches
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["LARGEST", "Fp16Result", "to_fp16"]
+__all__ = ["LARGEST", "SMALLEST_NORMAL", "Fp16Result", "converted", "simulate", "to_fp16"]
 
 LARGEST = 65504.0
 """The largest finite number of FP16."""
@@ -91,6 +91,82 @@ def to_fp16(model: onnx.ModelProto, *, keep: Collection[str] = (), keep_heads: b
         label(graph.nodes[index]): why for index, why in sorted(reasons.items()) if _counts(graph.nodes[index], graph)
     }
     return Fp16Result(result, list(named), _share(result), named)
+
+
+def simulate(model: onnx.ModelProto, *, keep: Collection[str] = (), keep_heads: bool = True) -> onnx.ModelProto:
+    """A float32 graph that rounds where the graph of :func:`to_fp16` does, to see on a CPU what FP16 does to poses.
+
+    Processors without FP16 run an FP16 graph in float32 throughout, which shows nothing but the rounded weights. Here
+    every result of an FP16 node is rounded to its 11 digits by T. J. Dekker's splitting ("A floating-point technique
+    for extending the available precision", 1971): x -> c - (c - x) with c = 8193 x. Range is not simulated; see
+    :func:`trtpose.quantize.half.convert`.
+    """
+    from onnx import helper, numpy_helper
+
+    package = graphs.onnx_package("simulating FP16")
+    work: onnx.ModelProto = package.ModelProto()
+    work.CopyFrom(model)
+    _tidy(work)
+    graph = Graph(work)
+    kept = _kept(graph, keep, keep_heads)
+    outputs = set(graph.outputs)
+    nodes: list[onnx.NodeProto] = []
+    added: dict[str, onnx.TensorProto] = {
+        "trtpose/split": numpy_helper.from_array(np.array(2.0**13 + 1, np.float32), "trtpose/split")
+    }
+
+    def rounded(source: str, target: str) -> None:
+        nodes.append(helper.make_node("Mul", [source, "trtpose/split"], [f"{target}/far"]))
+        nodes.append(helper.make_node("Sub", [f"{target}/far", source], [f"{target}/low"]))
+        nodes.append(helper.make_node("Sub", [f"{target}/far", f"{target}/low"], [target]))
+
+    for name in graph.inputs:
+        if graph.types.get(name) == _FLOAT:
+            rounded(name, f"{name}/fp16")
+    for index, node in enumerate(graph.nodes):
+        copy = _copy(node)
+        nodes.append(copy)
+        if index in kept or not _counts(node, graph):
+            continue
+        for i, name in enumerate(node.input):
+            if name in graph.inputs and graph.types.get(name) == _FLOAT:
+                copy.input[i] = f"{name}/fp16"
+            values = graph.values(name)
+            if values is not None and values.dtype == np.float32 and not (node.op_type == "Resize" and i > 0):
+                copy.input[i] = f"{name}/fp16"
+                half = values.astype(np.float16).astype(np.float32)
+                added[f"{name}/fp16"] = numpy_helper.from_array(half, f"{name}/fp16")
+        for i, name in enumerate(node.output):
+            if graph.types.get(name) == _FLOAT and name not in outputs and node.op_type not in _EXACT:
+                copy.output[i] = f"{name}/exact"
+                rounded(f"{name}/exact", name)
+    del work.graph.node[:]
+    work.graph.node.extend(nodes)
+    work.graph.initializer.extend(added.values())
+    return work
+
+
+# Results are among the arguments.
+_EXACT = frozenset({"Concat", "Gather", "MaxPool", "Relu", "Reshape", "Slice", "Split", "Transpose", "Unsqueeze"})
+
+
+def converted(model: onnx.ModelProto, *, keep: Collection[str] = (), keep_heads: bool = True) -> dict[str, list[str]]:
+    """The tensors that become FP16, each with the names of the node that makes it and of those that read it."""
+    package = graphs.onnx_package("converting to FP16")
+    work: onnx.ModelProto = package.ModelProto()
+    work.CopyFrom(model)
+    _tidy(work)
+    graph = Graph(work)
+    kept = _kept(graph, keep, keep_heads)
+    found: dict[str, list[str]] = {}
+    for index, node in enumerate(graph.nodes):
+        if index in kept or not _counts(node, graph):
+            continue
+        for name in node.output:
+            if graph.types.get(name) == _FLOAT:
+                readers = [label(graph.nodes[i]) for i in graph.readers.get(name, [])]
+                found[name] = [label(node), *readers]
+    return found
 
 
 def _opset(model: onnx.ModelProto) -> int:

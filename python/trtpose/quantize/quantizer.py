@@ -73,7 +73,7 @@ def _no_progress(_stage: str, _done: int, _total: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     path: Path
     graph: Graph
     spec: ModelSpec
@@ -81,7 +81,7 @@ class _Source:
     digest: str
 
 
-def _open(path: str | Path, spec: ModelSpec | Mapping[str, Any] | str | Path | None, imgsz: Any) -> _Source:
+def open_source(path: str | Path, spec: ModelSpec | Mapping[str, Any] | str | Path | None, imgsz: Any) -> Source:
     """Read and check the float network."""
     where = Path(path)
     model = graphs.load(where)
@@ -115,7 +115,7 @@ def _open(path: str | Path, spec: ModelSpec | Mapping[str, Any] | str | Path | N
         size = known.imgsz if asked == (0, 0) else asked
     if size[0] % known.max_stride or size[1] % known.max_stride:
         raise InputError(f"imgsz {size[0]}x{size[1]}: the network needs multiples of {known.max_stride}")
-    return _Source(where, graph, known, (size[0], size[1]), digest)
+    return Source(where, graph, known, (size[0], size[1]), digest)
 
 
 def _why_none(graph: Graph) -> str:
@@ -154,13 +154,13 @@ def calibrate(
     on_error: Callable[[InputError], None] | None = None,
 ) -> dict[str, ranges.Histogram]:
     """Histograms of the tensors that :func:`quantize` gives a scale, by name; arguments and errors as there."""
-    source = _open(model, spec, imgsz)
+    source = open_source(model, spec, imgsz)
     pictures = open_pictures(calib, source.spec, source.size, count=count, on_error=on_error)
     found, _ = _histograms(source, pictures, batch, cache, report or _silent, progress or _no_progress)
     return found
 
 
-def _cache_file(source: _Source, pictures: Pictures, cache: bool | str | Path) -> Path | None:
+def _cache_file(source: Source, pictures: Pictures, cache: bool | str | Path) -> Path | None:
     if cache is False:
         return None
     folder = _files.cache_folder() / "calibration" if cache is True else Path(cache)
@@ -176,7 +176,7 @@ def _cache_file(source: _Source, pictures: Pictures, cache: bool | str | Path) -
 
 
 def _histograms(
-    source: _Source, pictures: Pictures, batch: int, cache: bool | str | Path, say: Say, progress: Progress
+    source: Source, pictures: Pictures, batch: int, cache: bool | str | Path, say: Say, progress: Progress
 ) -> tuple[dict[str, ranges.Histogram], bool]:
     """Histograms, and whether they came from the cache."""
     wanted = set(place(source.graph).scales)
@@ -256,7 +256,7 @@ def _tokens(name: str) -> list[str]:
     return [part for part in parts if part.strip("./")] or [name]
 
 
-def _gmacs(source: _Source, chosen: list[int], pictures: Pictures) -> dict[int, float]:
+def _gmacs(source: Source, chosen: list[int], pictures: Pictures) -> dict[int, float]:
     """Multiply-adds of each convolution for one picture, in billions."""
     graph = source.graph
     _, data = next(iter(ranges.batches(graph, pictures, 1)))
@@ -340,7 +340,7 @@ def quantize(
         raise InputError(f"max_drop is {max_drop}, expected points from 0 to 100")
     if batch < 1 or limit < 1:
         raise InputError(f"batch is {batch} and limit {limit}, expected at least 1")
-    source = _open(model, spec, imgsz)
+    source = open_source(model, spec, imgsz)
     target = Path(output) if output else source.path.with_name(f"{source.path.stem}.int8.onnx")
     if target.exists() and target.resolve() == source.path.resolve():
         raise InputError(f"{target}: is the float network and would be overwritten; choose another name")
@@ -356,7 +356,9 @@ def quantize(
     with tempfile.TemporaryDirectory(prefix="trtpose-") as folder:
         work = _Work(source, reaches, list(keep), gmacs, Path(folder), made_with)
         judge, measured_on = (
-            _judge(source, pictures, annotations, images, Path(calib), limit, Path(folder)) if measure else (None, "")
+            judge_for(source, pictures, annotations, images, Path(calib), limit, Path(folder))
+            if measure
+            else (None, "")
         )
         search = _Search(work, judge, max_drop, sensitivity, annotations is not None, say, tick)
         floating = search.run()
@@ -389,8 +391,8 @@ def _kept(graph: Graph, quantised: set[int]) -> list[str]:
     return [label(n) for i, n in enumerate(graph.nodes) if n.op_type in graphs.CONVOLUTIONS and i not in quantised]
 
 
-def _judge(
-    source: _Source,
+def judge_for(
+    source: Source,
     pictures: Pictures,
     annotations: str | Path | None,
     images: str | Path | None,
@@ -422,7 +424,7 @@ def _judge(
 class _Work:
     """Makes quantised networks of one float network."""
 
-    source: _Source
+    source: Source
     reaches: dict[str, float]
     keep: list[str]
     gmacs: dict[int, float]
