@@ -174,6 +174,24 @@ TEST_F(PipelineTest, HostFramesOfEveryKindArePacked) {
     const auto wanted = expected(all);
     Engine engine = make(batch_of(3));
     expect_equal(engine.infer(all), wanted);
+    // By several threads, as soon as there is enough to copy.
+    EngineOptions options = batch_of(7);
+    options.threads = 3;
+    std::vector<uint8_t> many(8 << 20);
+    for (auto& byte : many) byte = static_cast<uint8_t>(random());
+    std::vector<ImageView> large = all;
+    for (ImageView& one : large) {
+        one.data = many.data() + (one.stride < 0 ? 700 * 3100 : 0);
+        one.width = 1001;
+        one.height = 701;
+        one.stride = one.stride < 0 ? -3100 : one.stride > 0 ? 3100 : 0;
+        if (!one.chroma) continue;
+        one.chroma = many.data() + (4 << 20) + (one.chroma_stride < 0 ? 350 * 1010 : 0);
+        one.chroma_stride = one.chroma_stride < 0 ? -1010 : 1010;
+    }
+    const auto wanted_large = expected(large);
+    Engine threaded(std::make_unique<EmulatedSession>(network_, behaviour_), spec_, options);
+    for (int call = 0; call < 2; ++call) expect_equal(threaded.infer(large), wanted_large);
     std::set<float> different;
     for (const auto& p : wanted) different.insert(p.keypoints.at(0));
     EXPECT_EQ(different.size(), all.size()) << "the answers tell the frames apart";
@@ -804,6 +822,39 @@ TEST_F(PipelineTest, LetterboxedInputsComeFromEitherSide) {
     wrong = host;
     wrong.data = nullptr;
     TRTPOSE_EXPECT_ERROR(engine.infer_tensor(wrong, {}), ErrorCode::input, "no data");
+}
+
+TEST_F(PipelineTest, LargeInputsAreCopiedByThreads) {
+    const Size size{512, 512};
+    const size_t one = 3 * 512 * 512;
+    std::vector<float> input(2 * one);
+    std::mt19937 random(seed());
+    for (float& number : input) number = static_cast<float>(random() % 1000) / 1000.0f;
+    network_->answer = [](const float* image, Size s, const std::vector<float*>& outputs) {
+        const auto cells = static_cast<size_t>((s.height / 8) * (s.width / 8));
+        std::fill_n(outputs[0], kFields * cells, 0.0f);
+        const float row[] = {40, 30, 8, 16, 0.5f};
+        for (size_t f = 0; f < 5; ++f) outputs[0][f * cells] = row[f];
+        for (size_t i = 0; i < 3 * 512 * 512; ++i)
+            outputs[0][(5 + i % 6) * cells] += image[i] * static_cast<float>(i % 13);
+    };
+    InputView view;
+    view.data = input.data();
+    view.batch = 2;
+    view.height = size.height;
+    view.width = size.width;
+    for (const DType dtype : {DType::f32, DType::f16}) {
+        behaviour_->input = dtype;
+        std::vector<std::vector<Poses>> results;
+        for (const int threads : {1, 3}) {
+            EngineOptions options = batch_of(2);
+            options.threads = threads;
+            Engine engine(std::make_unique<EmulatedSession>(network_, behaviour_), spec_, options);
+            results.push_back(engine.infer_tensor(view, engine.thresholds()));
+        }
+        EXPECT_NE(results[0][0].keypoints, results[0][1].keypoints);
+        expect_equal(results[1], results[0]);
+    }
 }
 
 TEST_F(PipelineTest, HalfPrecisionInputsAndOutputs) {

@@ -13,6 +13,7 @@
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
 #include "engine/cuda_results.hpp"
+#include "engine/pack.hpp"
 #include "engine/pipeline.hpp"
 #include "trtpose/ops/letterbox.hpp"
 
@@ -122,45 +123,6 @@ PinnedBuffer take_pinned_memory(size_t bytes, const std::string& what) {
     }
     throw Error(ErrorCode::budget, text(what, ": no memory for ", mebibytes(bytes),
                                         " on the host that the GPU can copy from; take a smaller batch or size"));
-}
-
-/// Bytes of a frame without what pads its rows.
-size_t packed_bytes(const ImageView& frame) {
-    const auto width = static_cast<size_t>(frame.width), height = static_cast<size_t>(frame.height);
-    if (frame.format != PixelFormat::nv12) return 3 * width * height;
-    return width * height + (width + 1) / 2 * 2 * ((height + 1) / 2);
-}
-
-char* pack_rows(const uint8_t* from, ptrdiff_t stride, size_t row, size_t rows, char* to) {
-    if (stride == static_cast<ptrdiff_t>(row)) {
-        std::memcpy(to, from, row * rows);
-    } else {
-        for (size_t y = 0; y < rows; ++y) std::memcpy(to + y * row, from + static_cast<ptrdiff_t>(y) * stride, row);
-    }
-    return to + row * rows;
-}
-
-/// Copy a frame's rows, one right behind the other, to `to`; the frame as it will be at `device`.
-ImageView pack(const ImageView& frame, char* to, const char* device, Device where) {
-    const auto width = static_cast<size_t>(frame.width), height = static_cast<size_t>(frame.height);
-    const bool nv12 = frame.format == PixelFormat::nv12;
-    const size_t row = nv12 ? width : 3 * width;
-    const ptrdiff_t stride = frame.stride ? frame.stride : static_cast<ptrdiff_t>(row);
-    ImageView packed = frame;
-    packed.data = reinterpret_cast<const uint8_t*>(device);
-    packed.stride = static_cast<ptrdiff_t>(row);
-    packed.device = where;
-    char* const behind = pack_rows(frame.data, stride, row, height, to);
-    if (nv12) {
-        const size_t pairs = (width + 1) / 2 * 2;
-        const uint8_t* chroma = frame.chroma ? frame.chroma : frame.data + stride * static_cast<ptrdiff_t>(height);
-        const ptrdiff_t chroma_stride =
-            frame.chroma_stride ? frame.chroma_stride : std::max(stride, static_cast<ptrdiff_t>(pairs));
-        pack_rows(chroma, chroma_stride, pairs, (height + 1) / 2, behind);
-        packed.chroma = packed.data + (behind - to);
-        packed.chroma_stride = static_cast<ptrdiff_t>(pairs);
-    }
-    return packed;
 }
 
 bool on_gpu(const ImageView& frame) { return frame.device.type == DeviceType::cuda; }
@@ -314,6 +276,7 @@ private:
     }
 
     void clean_up(const char* reason) {
+        packer_ = {};
         for (Arrival& arrival : own_->arrivals) arrival.run = nullptr;
         const auto settled = [&] {
             const bool uploaded = cudaStreamSynchronize(upload()) == cudaSuccess;
@@ -597,9 +560,10 @@ private:
                 }
                 const size_t bytes = packed_bytes(frames[i]);
                 if (used + bytes > held_.slot) break;
-                views_.push_back(pack(frames[i], slot.host + used, slot.device + used, device_));
+                views_.push_back(packer_.add(frames[i], slot.host + used, slot.device + used, device_));
                 used = align_up(used + bytes);
             }
+            packer_.copy(setup_.threads);
             letterbox.describe(views_, slot.host);
             send(slot, used);
             letterbox.run(slot.device, static_cast<int>(views_.size()),
@@ -646,13 +610,16 @@ private:
     }
 
     void copy_numbers(const char* from, DType dtype, size_t count, char* to) const {
-        if (dtype == input_dtype_) {
-            std::memcpy(to, from, count * size_of(dtype));
-            return;
-        }
-        const auto* numbers = reinterpret_cast<const float*>(from);
-        auto* halves = reinterpret_cast<__half*>(to);
-        for (size_t i = 0; i < count; ++i) halves[i] = __float2half_rn(numbers[i]);
+        const size_t each = size_of(dtype);
+        in_parts(setup_.threads, count, each, [&](size_t first, size_t last) {
+            if (dtype == input_dtype_) {
+                std::memcpy(to + first * each, from + first * each, (last - first) * each);
+                return;
+            }
+            const auto* numbers = reinterpret_cast<const float*>(from);
+            auto* halves = reinterpret_cast<__half*>(to);
+            for (size_t i = first; i < last; ++i) halves[i] = __float2half_rn(numbers[i]);
+        });
     }
 
     // ---- Network, decode, NMS --------------------------------------------------------------------------------------
@@ -751,6 +718,7 @@ private:
     MemoryPlan plan_;
     uint64_t capture_id_ = 0;  ///< of the shape that is ready
     std::vector<ImageView> views_;
+    Packer packer_;
     void* heard_ = nullptr;  ///< stream this call waits for already
     std::string broken_;     ///< why the GPU can no longer be used
 };

@@ -18,6 +18,9 @@ namespace {
 // What a budget may buy at most where the network sets no bound; beyond it a GPU gains nothing.
 constexpr int kMaxChosenBatch = 32;
 
+// Threads that pack frames for a GPU unless the caller wants another number.
+constexpr int kMaxCopyThreads = 4;
+
 /// The largest n from `lowest` to `highest` that is `good`, where those below a good one are good too; 0: none.
 template <typename Good>
 int largest_good(int lowest, int highest, Good&& good) {
@@ -81,7 +84,10 @@ struct Engine::Impl {
         require(options.streams >= 1 && options.streams <= 256, ErrorCode::input, "streams ", options.streams,
                 " must lie between 1 and 256");
         require(session != nullptr, ErrorCode::input, "engine: no session");
-        threads = std::make_shared<ThreadPool>(options.threads);
+        // Beside a GPU they only copy frames, for which a few threads take all of the memory's speed.
+        const bool beside_gpu = session->info().device.type == DeviceType::cuda && options.threads == 0;
+        threads = std::make_shared<ThreadPool>(beside_gpu ? std::min(kMaxCopyThreads, ThreadPool::available())
+                                                          : options.threads);
         order_outputs();
         pipeline = make_pipeline(setup());
         shapes.emplace(session->info(), spec);
