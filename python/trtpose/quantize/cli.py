@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--annotations", metavar="FILE", help="COCO keypoint annotations; the loss is then measured as AP")
     add("--images", metavar="DIR", help="pictures to measure on (default: those of --calib not calibrated on)")
     add("--max-drop", type=_points, default=1.0, metavar="X", help="points that may be lost (default: 1.0)")
-    add("--method", choices=METHODS, default="entropy", help="how ranges are chosen (default: entropy)")
+    add("--method", choices=METHODS, default="percentile", help="how ranges are chosen (default: percentile)")
     add("--count", type=_count, metavar="N", help="calibration pictures (default: all, at most 128)")
     add("--limit", type=_count, default=200, metavar="N", help="pictures to measure on at most (default: 200)")
     add("--imgsz", type=_size, metavar="N|HxW", help="input size in pixels (default: the model's)")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QuantizeResult", "calibrate", "quantize"]
 
-METHOD = "entropy"
+METHOD = "percentile"
 MEASURED = 200
 """Pictures a network is measured on at most."""
 
