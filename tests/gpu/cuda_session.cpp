@@ -5,7 +5,6 @@
 
 #include <deque>
 
-#include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
 #include "support/fake_session.hpp"
@@ -118,16 +117,6 @@ private:
     std::deque<Place> places_;  // a graph holds the address of its own
     Place* current_ = nullptr;
 };
-
-/// Without a GPU every test of the program is skipped, and counted.
-class NeedsGpu final : public ::testing::Environment {
-public:
-    void SetUp() override {
-        const CudaStatus status = cuda_status();
-        if (status.devices.empty()) GTEST_SKIP() << "no GPU: " << status.problem;
-    }
-};
-const auto* const kNeedsGpu = ::testing::AddGlobalTestEnvironment(new NeedsGpu);
 
 }  // namespace
 
