@@ -106,19 +106,96 @@ def test_fixed_shapes_are_in_the_graph(tmp_path: Path) -> None:
     assert (built.header["batch"], built.header["imgsz"]) == (2, [160, 96])
 
 
+def with_pairs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Q/DQ pairs where trtpose quantize puts them, with a range that was not calibrated."""
+    from trtpose.quantize.graph import Graph
+    from trtpose.quantize.insert import insert
+    from trtpose.quantize.placement import place
+
+    graph = Graph(model)
+    placement = place(graph, ())
+    return insert(graph, placement, dict.fromkeys(placement.scales, 6.0))
+
+
 @pytest.mark.slow
 def test_w6_pose(w6: Path, tmp_path: Path) -> None:
-    """Full size; FP16 takes about half of FP32, as 95 % of the convolutions are in it."""
+    """Full size; FP16 takes about half of FP32, as 95 % of the convolutions are in it, INT8 a third and more."""
     sizes: dict[str, int] = {}
-    for kind in ("fp32", "fp16"):
-        built = trtpose.build(w6, tmp_path / f"{kind}.engine", precision=kind)
+    for kind in ("fp32", "fp16", "int8"):
+        source = w6
+        if kind == "int8":
+            source = tmp_path / "int8.onnx"
+            onnx.save(with_pairs(onnx.load(str(w6))), str(source))
+        built = trtpose.build(source, tmp_path / f"{kind}.engine", precision=kind)
         sizes[kind] = built.size
         counts = built.network.convolutions
         assert sum(counts.values()) == 155  # as docs/export.md counts them
-        assert counts.get("fp16", 0) == (147 if kind == "fp16" else 0)
+        assert counts.get(kind) == (155 if kind == "fp32" else 147)
+        assert counts["fp32"] == (155 if kind == "fp32" else 8)
         assert built.header["trtpose_engine"]["profiles"][0]["images"]["max"] == [1, 3, 960, 960]
         built.path.unlink()
     assert 0.48 < sizes["fp16"] / sizes["fp32"] < 0.56
+    assert 0.25 < sizes["int8"] / sizes["fp32"] < 0.4
+
+
+@pytest.mark.usefixtures("builder")
+def test_int8_from_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; pip install trtpose[quantize]")
+    from trtpose import quantize
+
+    real = quantize.quantize
+    calls: list[dict[str, Any]] = []
+
+    def quick(*args: Any, **more: Any) -> Any:
+        calls.append(more)
+        return real(*args, **more, count=4, measure=False, cache=False)
+
+    monkeypatch.setattr(quantize, "quantize", quick)
+    seen: list[float] = []
+    built = trtpose.build(
+        DEMO,
+        tmp_path / "x.engine",
+        precision="int8",
+        calib=DEMO.parent / "demo",
+        keep=["/stem/stem.0/*"],
+        progress=lambda _, done: seen.append(done),
+    )
+    counts = built.network.convolutions
+    assert counts["int8"] > 30
+    assert sum(counts.values()) == 52
+    engine = built.header["trtpose_engine"]
+    assert (engine["precision"], engine["convolutions"]["int8"]) == ("int8", counts["int8"])
+    assert built.header["args"]["int8"] is True
+    assert engine["inputs"][0] == {"name": "images", "dtype": "float32", "shape": [1, 3, 224, 224]}
+    assert (calls[0]["imgsz"], calls[0]["keep"]) == ((224, 224), ["/stem/stem.0/*"])
+    assert all(0 <= done <= 1 for done in seen)
+    assert nothing_but(tmp_path, "x.engine")
+
+
+@pytest.mark.usefixtures("builder")
+def test_int8_of_others(tmp_path: Path) -> None:
+    """Weights as floats before a pair of their own, as other tools write them, are INT8 too."""
+    from trtpose.build import onnx_model
+
+    stored = with_pairs(onnx.load(str(DEMO)))
+    floats = onnx.ModelProto.FromString(stored.SerializeToString())
+    onnx_model.store_weights(floats, as_int8=False)
+    kinds = [node.op_type for node in floats.graph.node]
+    assert kinds.count("QuantizeLinear") > [node.op_type for node in stored.graph.node].count("QuantizeLinear")
+    onnx.checker.check_model(floats, full_check=True)
+    counts: list[Any] = []
+    for name, model in (("stored", stored), ("floats", floats)):
+        onnx.save(model, str(tmp_path / f"{name}.onnx"))
+        counts.append(trtpose.build(tmp_path / f"{name}.onnx", precision="int8").network)
+    assert counts[0] == counts[1]
+    assert counts[0].convolutions["int8"] > 30
+
+    def integers(model: onnx.ModelProto) -> list[bytes]:
+        tensors = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+        return sorted(tensor.tobytes() for tensor in tensors if tensor.dtype == "int8" and tensor.ndim == 4)
+
+    onnx_model.store_weights(floats, as_int8=True)
+    assert integers(floats) == integers(stored)  # there and back, not one number has changed
 
 
 @pytest.mark.usefixtures("builder")

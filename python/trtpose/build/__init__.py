@@ -121,9 +121,11 @@ def _prepare(
     asked: str,
     calib: Path | None,
     keep: Sequence[str],
+    shapes: onnx_model.Shapes,
     *,
     strongly_typed: bool,
     report: Callable[[str], None],
+    progress: Callable[[str, float], None] | None,
 ) -> _Graph:
     """Put the precision into the graph, or, for TensorRT 8, find the nodes that keep FP32."""
     proto = model.proto
@@ -143,7 +145,7 @@ def _prepare(
                 f"{model.path}: INT8 needs ranges, and it has no Q/DQ pairs; give a folder of pictures with --calib, "
                 "or quantise it with: trtpose quantize"
             )
-        proto = _quantise(model, calib, report)
+        proto = _quantise(model, calib, shapes, keep, report, progress)
         onnx_model.refuse_unfit_pairs(model.path, proto, float_scales=not strongly_typed)
     elif calib is not None:
         raise InputError(f"{model.path}: --calib is for --int8, and {asked} was asked")
@@ -165,21 +167,34 @@ def _prepare(
     return _Graph(half.model if strongly_typed else proto, tuple(half.kept))
 
 
-def _quantise(model: onnx_model.OnnxModel, calib: Path, report: Callable[[str], None]) -> onnx.ModelProto:
-    import onnx
-
+def _quantise(
+    model: onnx_model.OnnxModel,
+    calib: Path,
+    shapes: onnx_model.Shapes,
+    keep: Sequence[str],
+    say: Callable[[str], None],
+    progress: Callable[[str, float], None] | None,
+) -> onnx.ModelProto:
     from ..quantize import quantize
 
+    def step(stage: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(stage, done / max(total, 1))
+
     with tempfile.TemporaryDirectory(prefix="trtpose-") as folder:
-        source, target = Path(folder) / model.path.name, Path(folder) / "quantised.onnx"
-        # As it is now, with the shapes of the build and a spec of its own.
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model.proto)
-        del copy.metadata_props[:]
-        copy.metadata_props.add(key=METADATA_KEY, value=model.spec.to_json())
-        onnx.save(copy, str(source))
-        quantize(source, calib, output=target, report=report)
-        return onnx.load(str(target))
+        proto = quantize(
+            model.path,
+            calib,
+            output=Path(folder) / "int8.onnx",
+            spec=model.spec,
+            imgsz=None if min(model.shape[2:]) > 0 else shapes.imgsz.best,
+            keep=keep,
+            report=say,
+            progress=step,
+            on_error=lambda error: say(f"left out: {error}"),
+        ).model
+    onnx_model.write_shapes(proto, model.input, shapes)
+    return proto
 
 
 def _literals(values: Mapping[str, str]) -> dict[str, Any]:
@@ -348,8 +363,10 @@ def build(
         precision,
         Path(calib) if calib is not None else None,
         keep,
+        shapes,
         strongly_typed=lib.strongly_typed,
         report=say,
+        progress=progress,
     )
     fields, proto, plugins = loaded.fields, graph.proto, []
     if nms_in_engine:

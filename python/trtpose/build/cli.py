@@ -131,6 +131,8 @@ class _Bar:
         with self._lock:
             if self._bar is not None:
                 self._bar.set_description_str(phase, refresh=False)
+                if done < 0.1 and self._bar.n > 0.9:
+                    self._bar.reset()  # calibration has ended, building begins
                 # Phases are not announced ahead, so the share can fall; the bar does not.
                 self._bar.update(max(done - self._bar.n, 0.0))
 

@@ -189,16 +189,17 @@ def fix_shapes(model: OnnxModel, batch: Range | None, imgsz: Range | None) -> Sh
                 f"imgsz {imgsz}: the network needs multiples of its largest stride {stride}, such as {near}"
             )
     shapes = Shapes(batch, imgsz)
-    dims = model.proto.graph.input[_input_index(model)].type.tensor_type.shape.dim
-    low, high = shapes.dims()["min"], shapes.dims()["max"]
-    for dim, smallest, largest in zip(dims, low, high, strict=True):
-        if smallest == largest:
-            dim.dim_value = smallest
+    write_shapes(model.proto, model.input, shapes)
     return shapes
 
 
-def _input_index(model: OnnxModel) -> int:
-    return next(index for index, entry in enumerate(model.proto.graph.input) if entry.name == model.input)
+def write_shapes(proto: onnx.ModelProto, name: str, shapes: Shapes) -> None:
+    """Write those dimensions of the input ``name`` into a graph that have one value only."""
+    dims = next(entry for entry in proto.graph.input if entry.name == name).type.tensor_type.shape.dim
+    ends = shapes.dims()
+    for dim, low, high in zip(dims, ends["min"], ends["max"], strict=True):
+        if low == high:
+            dim.dim_value = low
 
 
 # --- Precision --------------------------------------------------------------------------------------------------------
