@@ -87,6 +87,10 @@ def test_the_demo_network_gets_poses_for_outputs() -> None:
         "keypoints": ["batch", 50, spec.keypoints, 3],
     }
     assert grafted.plugins == ("trtpose_decode_nms/1",)
+    assert graft(model).spec == graft(model, spec).spec
+    del model.metadata_props[:]
+    with pytest.raises(trtpose.ModelError, match="carries no model spec"):
+        graft(model)
 
 
 def test_the_spec_says_what_comes_out_and_what_was_frozen() -> None:

@@ -74,7 +74,7 @@ class Grafted:
 
 def graft(
     model: onnx.ModelProto,
-    spec: ModelSpec,
+    spec: ModelSpec | None = None,
     *,
     conf: float = 0.25,
     iou: float = 0.65,
@@ -89,7 +89,7 @@ def graft(
 
     Args:
         model: the network; not changed.
-        spec: how to read its outputs.
+        spec: how to read its outputs; by default what its metadata says.
         conf: least score of a pose, 0 to 1.
         iou: similarity above which the weaker of two poses goes, 0 to 1.
         max_det: most poses per image, and the length of the outputs.
@@ -116,6 +116,11 @@ def graft(
         raise InputError(f"max_candidates {max_candidates} must be at least 1")
     if nms not in ("iou", "oks"):
         raise InputError(f"nms {nms!r} is not one of iou, oks")
+    if spec is None:
+        texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
+        if not texts:
+            raise ModelError(f"{model.graph.name or 'the network'}: carries no model spec; give one")
+        spec = ModelSpec.from_json(texts[0], source=model.graph.name or "the network")
     name = spec.name or model.graph.name or "the network"
     if nms == "oks" and not spec.sigmas:
         raise ModelError(f"{name}: NMS by OKS needs sigmas in the model spec, which has none; add them or use iou")
