@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Python engines over the sampling network, so that arrays on a GPU are tested with the libraries that make them and
-// without TensorRT. The engines are those of trtpose._core, which must be imported before.
+// without TensorRT; and over a function in Python, so that any library can be the network of a reference. The engines
+// are those of trtpose._core, which must be imported before.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstring>
 
 #include "sampling_network.cuh"
 #include "trtpose/engine.hpp"
@@ -58,6 +63,67 @@ public:
     }
 
 private:
+    SessionInfo info_;
+    SessionShape shape_;
+    int batch_ = 0;
+    Size size_;
+};
+
+/// On the CPU; the function gets N × 3 × height × width float32 and gives a list of float32 arrays.
+class FunctionSession final : public Session {
+public:
+    FunctionSession(py::object function, std::vector<std::string> outputs) : function_(std::move(function)) {
+        info_.backend = "function";
+        info_.version = "1";
+        info_.precision = "f32";
+        info_.input = {"images", DType::f32, {-1, 3, -1, -1}};
+        for (auto& name : outputs) info_.outputs.push_back({std::move(name), DType::f32, {}});
+    }
+    ~FunctionSession() override {
+        const py::gil_scoped_acquire acquire;
+        function_ = py::object();
+    }
+    const SessionInfo& info() const override { return info_; }
+    const SessionShape& prepare(int batch, Size size) override {
+        if (batch == batch_ && size == size_) return shape_;
+        const std::vector<float> zeros(static_cast<size_t>(batch) * 3 * static_cast<size_t>(size.height) *
+                                       static_cast<size_t>(size.width));
+        shape_.outputs.clear();
+        call(zeros.data(), batch, size, [&](size_t, const py::array_t<float>& output) {
+            shape_.outputs.emplace_back(output.shape(), output.shape() + output.ndim());
+        });
+        batch_ = batch;
+        size_ = size;
+        return shape_;
+    }
+    void run(const void* input, Span<void* const> outputs, const Context&) override {
+        call(static_cast<const float*>(input), batch_, size_, [&](size_t i, const py::array_t<float>& output) {
+            std::memcpy(outputs[i], output.data(), static_cast<size_t>(output.nbytes()));
+        });
+    }
+    std::unique_ptr<Session> clone() const override {
+        const py::gil_scoped_acquire acquire;
+        std::vector<std::string> names;
+        for (const auto& output : info_.outputs) names.push_back(output.name);
+        return std::make_unique<FunctionSession>(function_, std::move(names));
+    }
+
+private:
+    template <typename Take>
+    void call(const float* input, int batch, Size size, Take&& take) {
+        const py::gil_scoped_acquire acquire;
+        try {
+            const py::array_t<float> images({batch, 3, size.height, size.width}, input);
+            const auto outputs = function_(images).cast<std::vector<py::array_t<float, py::array::c_style>>>();
+            if (outputs.size() != info_.outputs.size())
+                throw Error(ErrorCode::model, "the function gives another number of outputs than it has names");
+            for (size_t i = 0; i < outputs.size(); ++i) take(i, outputs[i]);
+        } catch (py::error_already_set& error) {
+            throw Error(ErrorCode::model, std::string("the function failed: ") + error.what());
+        }
+    }
+
+    py::object function_;
     SessionInfo info_;
     SessionShape shape_;
     int batch_ = 0;
