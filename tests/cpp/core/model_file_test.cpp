@@ -214,6 +214,13 @@ TEST_F(ModelFileTest, ASpecThatDoesNotFitIsRefused) {
     const std::string three = R"({"layout": "heads", "imgsz": [64, 64], "strides": [8, 16, 32], "names": ["a"],
         "anchors": [[[4, 5]], [[1, 2]], [[1, 2]]], "kpt_shape": [17, 3]})";
     TRTPOSE_EXPECT_ERROR(find(head_model(), three), ErrorCode::model, "needs 3 outputs");
+    model = head_model();
+    model.outputs = {{"num_dets", {1, 1}},
+                     {"boxes", {1, 300, 4}},
+                     {"scores", {1, 300}},
+                     {"classes", {1, 300}},
+                     {"keypoints", {1, 300, 17, 3}}};
+    TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model, "decode and NMS are inside of it");
 }
 
 struct Inferred {
