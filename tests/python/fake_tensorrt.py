@@ -176,6 +176,7 @@ def make(version: str) -> types.ModuleType:
     sources = enumeration("TacticSource", *foreign, "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
     same = ("SAME_COMPUTE_CAPABILITY",) if major >= 10 else ()
     levels = enumeration("HardwareCompatibilityLevel", "NONE", "AMPERE_PLUS", *same)
+    previews = enumeration("PreviewFeature", "PROFILE_SHARING_0806")
     verbosity = enumeration("ProfilingVerbosity", "LAYER_NAMES_ONLY", "NONE", "DETAILED")
 
     class ILogger:
@@ -262,6 +263,7 @@ def make(version: str) -> types.ModuleType:
             self._flags = {"TF32"}
             self._pools: dict[str, int] = {}
             self._profiles: list[Profile] = []
+            self._previews: list[str] = []
             self._sources: int | None = None
             self._cache: Cache | None = None
             if major >= 10:
@@ -279,6 +281,11 @@ def make(version: str) -> types.ModuleType:
         def set_tactic_sources(self, mask: int) -> bool:
             self._sources = mask
             return True
+
+        def set_preview_feature(self, feature: Any, enable: bool) -> None:
+            assert major < 10, "given without asking from TensorRT 10 on"
+            assert enable
+            self._previews.append(previews(feature).name)
 
         def add_optimization_profile(self, profile: Profile) -> int:
             self._profiles.append(profile)
@@ -347,6 +354,7 @@ def make(version: str) -> types.ModuleType:
                 "pools": config._pools,
                 "sources": config._sources,
                 "profiles": [profile.shapes for profile in config._profiles],
+                "previews": config._previews,
                 "opt_level": config.builder_optimization_level,
                 "hardware": levels(config.hardware_compatibility_level).name,
                 "verbosity": verbosity(config.profiling_verbosity).name,
@@ -436,6 +444,7 @@ def make(version: str) -> types.ModuleType:
 
     module.ILogger, module.OnnxParser, module.Builder, module.Runtime = ILogger, OnnxParser, Builder, Runtime
     module.BuilderFlag, module.NetworkDefinitionCreationFlag = flags, network_flags
+    module.PreviewFeature = previews
     module.MemoryPoolType, module.TacticSource, module.DataType = pools, sources, DataType
     module.HardwareCompatibilityLevel, module.ProfilingVerbosity = levels, verbosity
     module.LayerInformationFormat = enumeration("LayerInformationFormat", "ONELINE", "JSON")

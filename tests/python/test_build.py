@@ -734,6 +734,7 @@ def test_round_trip(tmp_path: Path) -> None:
     data = path.read_bytes()
     length = struct.unpack("<i", data[:4])[0]
     assert data[4 : 4 + length].decode("ascii")
+    assert (4 + length) % 64 == 0  # where it can be read in place
     assert data[4 + length :] == plan()
     found = engine_file.read(path)
     assert found.plan() == plan()

@@ -142,6 +142,7 @@ def test_fp32(version: str, use: Any, model: Path, tmp_path: Path) -> None:
     asked = asked_of(built.path)
     assert asked["flags"] == []  # TF32 is not FP32
     assert (asked["pools"], asked["profiles"], asked["opt_level"], asked["aux_streams"]) == ({}, [], 3, 0)
+    assert asked["previews"] == (["PROFILE_SHARING_0806"] if version == "8" else [])
     assert asked["sources"] == (None if version == "11" else 0b11000)  # without cuBLAS and cuDNN
     assert built.runtime == "tensorrt"
     assert built.version == fake_tensorrt.VERSIONS[version]

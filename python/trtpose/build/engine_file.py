@@ -29,6 +29,8 @@ RUNTIMES = {b"ftrt": "tensorrt", b"vtrt": "rtx"}
 
 _LENGTH = struct.Struct("<i")
 _MAX_HEADER = 16 << 20
+_ALIGNMENT = 64
+"""The plan begins at a multiple of this, so that it can be read where the file is mapped."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def _checksum(plan: bytes | memoryview) -> int:
 
 
 def pack(header: Mapping[str, Any], plan: bytes | memoryview) -> bytes:
-    """What stands in front of ``plan`` in a file: length and JSON, the plan's length and CRC-32 filled in.
+    """What stands in front of ``plan`` in a file: length and JSON, the plan's length and CRC-32 filled in. Spaces
+    behind the JSON bring the plan to a multiple of 64 bytes.
 
     Args:
         header: JSON values; ``trtpose_engine`` may be missing.
@@ -101,6 +104,7 @@ def pack(header: Mapping[str, Any], plan: bytes | memoryview) -> bytes:
         engine["plan"] = {"bytes": len(plan), "crc32": _checksum(plan)}
         filled[ENGINE_KEY] = engine
     text = json.dumps(filled, allow_nan=False).encode("ascii")
+    text += b" " * (-(len(text) + _LENGTH.size) % _ALIGNMENT)
     return _LENGTH.pack(len(text)) + text
 
 

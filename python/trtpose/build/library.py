@@ -253,6 +253,12 @@ def _stream_weights(library: Library, config: Any, request: Request) -> None:
         config.set_flag(library.trt.BuilderFlag.WEIGHT_STREAMING)
 
 
+def _share_profiles(library: Library, config: Any) -> None:
+    """Let several contexts use one profile at a time, as clones of an engine do. From TensorRT 10 on they may."""
+    if library.runtime == "tensorrt" and library.release < (10,):
+        config.set_preview_feature(library.trt.PreviewFeature.PROFILE_SHARING_0806, True)
+
+
 def _known_capabilities(library: Library) -> dict[str, Any]:
     """The compute capabilities RTX can build for."""
     members = getattr(getattr(library.trt, "ComputeCapability", None), "__members__", {})
@@ -418,6 +424,8 @@ def _in_thread(work: Callable[[threading.Event], T], on_wait: Callable[[], None]
 
     def run() -> None:
         try:
+            if cancel.is_set():
+                raise Cancelled
             results.append(work(cancel))
         except BaseException as error:
             failures.append(error)
@@ -425,14 +433,15 @@ def _in_thread(work: Callable[[threading.Event], T], on_wait: Callable[[], None]
             done.set()
 
     thread = threading.Thread(target=run, name="trtpose-build", daemon=True)
-    thread.start()
     try:
+        thread.start()
         done.wait()
     except BaseException:
         cancel.set()
-        on_wait()
-        done.wait()
-        thread.join()
+        if thread.is_alive():
+            on_wait()
+            done.wait()
+            thread.join()
         raise
     thread.join()
     if failures:
@@ -503,6 +512,7 @@ def _compile(
     _make_compatible(library, config, request)
     _stream_weights(library, config, request)
     _target(library, config, request)
+    _share_profiles(library, config)
     if request.opt_level is not None:
         config.builder_optimization_level = request.opt_level
     if not request.tf32:
