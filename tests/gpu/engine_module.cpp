@@ -157,4 +157,18 @@ PYBIND11_MODULE(trtpose_gpu_engines, m) {
         },
         py::kw_only(), py::arg("device"), py::arg("half") = false, py::arg("imgsz"), py::arg("batch") = 1,
         py::arg("conf") = 0.25f, "A trtpose._core.Engine over the sampling network.");
+    m.def(
+        "function_engine",
+        [](const py::object& function, const std::vector<std::string>& outputs, const std::string& spec_json,
+           std::pair<int, int> imgsz, int batch) {
+            EngineOptions options;
+            options.batch = batch;
+            options.imgsz = {imgsz.first, imgsz.second};
+            auto session = std::make_unique<FunctionSession>(function, outputs);
+            const ModelSpec found = ModelSpec::from_json(spec_json, "the reference");
+            const py::gil_scoped_release release;
+            return std::make_unique<Engine>(std::move(session), found, options);
+        },
+        py::arg("function"), py::kw_only(), py::arg("outputs"), py::arg("spec"), py::arg("imgsz"), py::arg("batch") = 1,
+        "A trtpose._core.Engine on the CPU over a function: images to a list of outputs.");
 }

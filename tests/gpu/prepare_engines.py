@@ -5,7 +5,7 @@
     python tests/gpu/prepare_engines.py --out DIR [--builder PROGRAM] [--calib PICTURES] MODEL.onnx...
 
 For every model: engines in FP32, FP16 and, where it has Q/DQ pairs or there are pictures to calibrate with, INT8; one
-in FP32 for batches of 1 to 4; and the outputs of ONNX Runtime for a fixed input. TensorRT's Python package builds where
+for a range of batches; and the outputs of ONNX Runtime for a fixed input. TensorRT's Python package builds where
 it is installed, else the program of tests/gpu. ``DIR/engines.json`` lists what there is and what could not be made, and
 why; it is written after every step. Status 1 if something could not be made.
 """
@@ -32,8 +32,11 @@ from trtpose.errors import Error
 class Preparation:
     """The list of engines as it grows."""
 
-    def __init__(self, out: Path, builder: Path | None, calib: Path | None) -> None:
-        self.out, self.builder, self.calib = out, builder, calib
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.out, self.builder, self.calib = args.out, args.builder, args.calib
+        self.precisions: list[str] = args.precision
+        self.batch, self.batch_precision = args.batch, args.batch_precision
+        out: Path = args.out
         self.entries: list[dict[str, Any]] = []
         self.failed = 0
         out.mkdir(parents=True, exist_ok=True)
@@ -123,8 +126,11 @@ class Preparation:
             self.engine(model, model, "int8", None)
             return
         for precision in ("fp32", "fp16"):
-            self.engine(model, model, precision, None)
-        self.engine(model, model, "fp32", "1:2:4")
+            if precision in self.precisions:
+                self.engine(model, model, precision, None)
+        self.engine(model, model, self.batch_precision, self.batch)
+        if "int8" not in self.precisions:
+            return
         if self.calib is None:
             print(f"prepare: {model.stem}-int8: not made, there are no pictures to calibrate with", flush=True)
             return
@@ -150,11 +156,14 @@ def main() -> int:
         "--builder", type=Path, help="trtpose_build_engine; without it TensorRT's Python package builds"
     )
     parser.add_argument("--calib", type=Path, help="pictures for INT8")
+    parser.add_argument("--precision", nargs="+", default=["fp32", "fp16", "int8"], choices=("fp32", "fp16", "int8"))
+    parser.add_argument("--batch", default="1:2:4", help="of one more engine (default: 1:2:4)")
+    parser.add_argument("--batch-precision", default="fp32", choices=("fp32", "fp16"))
     args = parser.parse_args()
     if args.builder is None and module_version("tensorrt") is None:
         print("prepare: neither TensorRT's Python package nor --builder: no engine can be built", file=sys.stderr)
         return 1
-    work = Preparation(args.out, args.builder, args.calib)
+    work = Preparation(args)
     for model in args.models:
         work.model(model)
     print(f"prepare: {len(work.entries) - work.failed} made, {work.failed} failed; see {args.out / 'engines.json'}")

@@ -233,7 +233,7 @@ def test_clones_in_threads(make_engine: Make, library: Any, frames: list[np.ndar
         ((8, 8, 4), np.uint8, "3"),
         ((8, 8), np.uint8, "3"),
         ((3, 64, 96), np.float16, "float16"),
-        ((1, 3, 60, 96), np.float32, ""),
+        ((1, 3, 60, 96), np.float32, "60"),
     ],
 )
 def test_wrong_arrays(make_engine: Make, library: Any, shape: tuple[int, ...], dtype: Any, words: str) -> None:
