@@ -383,7 +383,7 @@ Scene plugin_scene(std::mt19937& random, bool half) {
 
 TEST_P(PluginTest, EqualsTheOperations) {
     std::mt19937 random(seed());
-    for (int i = 0; i < 40 && !HasFatalFailure(); ++i) {
+    for (int i = 0; i < 25 && !HasFatalFailure(); ++i) {
         SCOPED_TRACE("scene " + std::to_string(i) + " of seed " + std::to_string(seed()));
         expect_same(plugin_scene(random, false), false);
     }
@@ -391,7 +391,7 @@ TEST_P(PluginTest, EqualsTheOperations) {
 
 TEST_P(PluginTest, EqualsTheOperationsInHalfPrecision) {
     std::mt19937 random(seed() + 1);
-    for (int i = 0; i < 40 && !HasFatalFailure(); ++i) {
+    for (int i = 0; i < 25 && !HasFatalFailure(); ++i) {
         SCOPED_TRACE("scene " + std::to_string(i) + " of seed " + std::to_string(seed() + 1));
         expect_same(plugin_scene(random, true), true);
     }
