@@ -179,24 +179,22 @@ def _histograms(
     source: Source, pictures: Pictures, batch: int, cache: bool | str | Path, say: Say, progress: Progress
 ) -> tuple[dict[str, ranges.Histogram], bool]:
     """Histograms, and whether they came from the cache."""
-    wanted = set(place(source.graph).scales)
+    wanted = list(place(source.graph).scales)
     file = _cache_file(source, pictures, cache)
     if file is not None and file.is_file():
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            # np.load leaves a file it opened itself open where it is damaged.
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 found = ranges.unpack(stored)
-            if set(found) == wanted:
+            if found.keys() == set(wanted):
                 say(f"ranges from an earlier run: {file}")
                 return found, True
-        except (OSError, ValueError, KeyError, EOFError):
-            pass  # damaged: made again and overwritten
-        except Exception as error:  # zipfile's errors are not worth an import
-            if type(error).__name__ not in ("BadZipFile", "error"):
-                raise
+        except Exception:  # damaged, whatever zipfile, zlib or NumPy call it: made again and overwritten
+            say(f"{file} is damaged and is made again")
     began = time.monotonic()
     found = ranges.collect(
         source.graph,
-        sorted(wanted),
+        wanted,
         pictures,
         str(source.path),
         batch=batch,
