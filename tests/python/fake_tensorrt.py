@@ -365,6 +365,7 @@ def make(version: str) -> types.ModuleType:
                     for layer in network.layers
                     if layer.type.name == "CONVOLUTION"
                 ],
+                "quantized": [layer.get_input(0).name for layer in network.layers if layer.type.name == "QUANTIZE"],
                 "dequantized": [
                     layer.get_output(0).name for layer in network.layers if layer.type.name == "DEQUANTIZE"
                 ],
@@ -442,6 +443,9 @@ def make(version: str) -> types.ModuleType:
 
         module.IProgressMonitor = IProgressMonitor
 
+    registry = types.SimpleNamespace(all_creators=[], load_library=lambda path: told["plugins"].append(path) or path)
+    told["plugins"] = []
+    module.get_plugin_registry = lambda: registry
     module.ILogger, module.OnnxParser, module.Builder, module.Runtime = ILogger, OnnxParser, Builder, Runtime
     module.BuilderFlag, module.NetworkDefinitionCreationFlag = flags, network_flags
     module.PreviewFeature = previews

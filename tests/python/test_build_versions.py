@@ -203,6 +203,22 @@ def test_int8(version: str, use: Any, model: Path, tmp_path: Path) -> None:
         assert [entry[:2] for entry in asked["convolutions"]][:2] == [["HALF", "HALF"]] * 2  # FP16 scales
 
 
+def test_8_is_given_weights_as_floats(use: Any, model: Path, tmp_path: Path) -> None:
+    """Stored as INT8, as trtpose quantize does, they get back a pair of their own."""
+    from trtpose.build import onnx_model
+
+    use("8")
+    net = onnx.load(str(quantised(model, tmp_path / "qdq.onnx")))
+    onnx_model.store_weights(net, as_int8=True)
+    assert len([node for node in net.graph.node if node.op_type == "QuantizeLinear"]) == 2
+    onnx.save(net, str(tmp_path / "stored.onnx"))
+    asked = asked_of(trtpose.build(tmp_path / "stored.onnx", tmp_path / "x.engine", precision="int8").path)
+    assert len(asked["quantized"]) == 4
+    use("10")
+    asked = asked_of(trtpose.build(tmp_path / "qdq.onnx", tmp_path / "x.engine", precision="int8").path)
+    assert len(asked["quantized"]) == 2
+
+
 @pytest.mark.parametrize(
     ("scale", "zero", "words"), [(np.float16, True, "FP16 scale"), (np.float32, False, "no zero point")]
 )
@@ -283,6 +299,22 @@ def test_weight_streaming(version: str, use: Any, model: Path, tmp_path: Path) -
     built = trtpose.build(model, tmp_path / "x.engine", precision="fp32", weight_streaming=True)
     assert asked_of(built.path)["flags"] == ["WEIGHT_STREAMING"]
     assert built.header["trtpose_engine"]["weight_streaming"] is True
+
+
+@pytest.mark.parametrize("version", MODERN)
+def test_nms_in_the_engine(
+    version: str, use: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugin.so").touch()
+    monkeypatch.setenv("TRTPOSE_PLUGIN", str(tmp_path / "plugin.so"))
+    module = use(version)
+    built = trtpose.build(model, tmp_path / "x.engine", precision="fp16", nms_in_engine=True, conf=0.4, max_det=20)
+    assert module.told["plugins"] == [str(tmp_path / "plugin.so")]
+    engine = built.header["trtpose_engine"]
+    assert engine["plugins"] == ["trtpose_decode_nms/1"]
+    assert [entry["name"] for entry in engine["outputs"]] == ["num_dets", "boxes", "scores", "classes", "keypoints"]
+    assert engine["outputs"][4]["shape"] == [1, 20, 4, 3]
+    assert (built.spec.extra["nms"]["conf"], built.spec.outputs[0]) == (0.4, "num_dets")
 
 
 # --- Devices and versions ---------------------------------------------------------------------------------------------

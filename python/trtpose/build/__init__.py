@@ -121,11 +121,11 @@ def _prepare(
     asked: str,
     calib: Path | None,
     keep: Sequence[str],
-    shapes: onnx_model.Shapes,
     *,
     strongly_typed: bool,
     report: Callable[[str], None],
-    progress: Callable[[str, float], None] | None,
+    shapes: onnx_model.Shapes | None = None,
+    progress: Callable[[str, float], None] | None = None,
 ) -> _Graph:
     """Put the precision into the graph, or, for TensorRT 8, find the nodes that keep FP32."""
     proto = model.proto
@@ -145,7 +145,7 @@ def _prepare(
                 f"{model.path}: INT8 needs ranges, and it has no Q/DQ pairs; give a folder of pictures with --calib, "
                 "or quantise it with: trtpose quantize"
             )
-        proto = _quantise(model, calib, shapes, keep, report, progress)
+        proto = _quantise(model, calib, keep, shapes, report, progress)
         onnx_model.refuse_unfit_pairs(model.path, proto, float_scales=not strongly_typed)
     elif calib is not None:
         raise InputError(f"{model.path}: --calib is for --int8, and {asked} was asked")
@@ -170,8 +170,8 @@ def _prepare(
 def _quantise(
     model: onnx_model.OnnxModel,
     calib: Path,
-    shapes: onnx_model.Shapes,
     keep: Sequence[str],
+    shapes: onnx_model.Shapes | None,
     say: Callable[[str], None],
     progress: Callable[[str, float], None] | None,
 ) -> onnx.ModelProto:
@@ -187,13 +187,14 @@ def _quantise(
             calib,
             output=Path(folder) / "int8.onnx",
             spec=model.spec,
-            imgsz=None if min(model.shape[2:]) > 0 else shapes.imgsz.best,
+            imgsz=None if shapes is None or min(model.shape[2:]) > 0 else shapes.imgsz.best,
             keep=keep,
             report=say,
             progress=step,
             on_error=lambda error: say(f"left out: {error}"),
         ).model
-    onnx_model.write_shapes(proto, model.input, shapes)
+    if shapes is not None:
+        onnx_model.write_shapes(proto, model.input, shapes)
     return proto
 
 
@@ -363,9 +364,9 @@ def build(
         precision,
         Path(calib) if calib is not None else None,
         keep,
-        shapes,
         strongly_typed=lib.strongly_typed,
         report=say,
+        shapes=shapes,
         progress=progress,
     )
     fields, proto, plugins = loaded.fields, graph.proto, []
