@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """CUDA benchmarks: trtpose's operations, and the same work in PyTorch where it is installed with CUDA.
 
-    python benchmarks/cuda.py --binary build/cuda/benchmarks/trtpose_bench_cuda --json FILE
+    python benchmarks/cuda.py --binary build/cuda/benchmarks/trtpose_bench_cuda --json FILE [--builder PROGRAM]
+
+With the builder of tests/gpu, and TensorRT's plugins, also TensorRT's EfficientNMS; what could not be run is in the
+file with the reason.
 
 Every figure of trtpose comes with `floor_bytes`, the bytes the operation cannot do without, and `gb_per_s`, those bytes
 over the time; `bandwidth_gb_per_s` is what a plain copy on the same GPU reaches, so that their ratio says how far from
@@ -17,6 +20,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -95,21 +99,101 @@ def run_torch() -> dict[str, Any]:
     return out
 
 
+def run_efficient_nms(builder: Path | None) -> dict[str, Any]:
+    """TensorRT's EfficientNMS on boxes and scores that are decoded already, by the GPU's clock.
+
+    It gets as many anchors as YOLOv7-w6-pose has at 960, about 2,000 or 30 of them above the threshold. It keeps boxes
+    only; the rest of a pose would have to be gathered after it.
+    """
+    if builder is None:
+        return {"skipped": "no trtpose_build_engine; it is built where TensorRT's headers and ONNX parser are found"}
+    try:
+        import numpy as np
+        import onnx
+        from onnx import TensorProto, helper
+    except ImportError as error:
+        return {"skipped": f"{error.name} is not installed"}
+    count = sum(ANCHORS * (SIDE // s) ** 2 for s in STRIDES)
+    out: dict[str, Any] = {"us": {}}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for batch in (1, 8, 32):
+            shapes = {
+                "num": [batch, 1],
+                "kept": [batch, 300, 4],
+                "kept_scores": [batch, 300],
+                "kept_classes": [batch, 300],
+            }
+            whole = ("num", "kept_classes")
+            node = helper.make_node(
+                "EfficientNMS_TRT",
+                ["boxes", "scores"],
+                list(shapes),
+                plugin_version="1",
+                score_threshold=0.25,
+                iou_threshold=0.65,
+                max_output_boxes=300,
+                background_class=-1,
+                score_activation=0,
+                box_coding=0,
+            )
+            inputs = [("boxes", [batch, count, 4]), ("scores", [batch, count, 1])]
+            graph = helper.make_graph(
+                [node],
+                "efficient_nms",
+                [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in inputs],
+                [
+                    helper.make_tensor_value_info(key, TensorProto.INT32 if key in whole else TensorProto.FLOAT, shape)
+                    for key, shape in shapes.items()
+                ],
+            )
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+            (folder / "m.onnx").write_bytes(model.SerializeToString())
+            for label, above in (("about 30", 30), ("about 2,000", 2000)):
+                rng = np.random.default_rng(4)
+                corner = rng.uniform(0, SIDE - 120, (batch, count, 2)).astype(np.float32)
+                boxes = np.concatenate([corner, corner + rng.uniform(20, 120, corner.shape).astype(np.float32)], 2)
+                scores = rng.uniform(0, 0.2, (batch, count)).astype(np.float32)
+                for image in scores:
+                    image[rng.choice(count, above, replace=False)] = rng.uniform(0.3, 1, above)
+                boxes.tofile(folder / "boxes")
+                scores.tofile(folder / "scores")
+                command = [str(builder), str(folder / "m.onnx"), str(folder / "plan"), "--plugins", "--time", "100"]
+                for key, _ in inputs:
+                    command += ["--input", key, str(folder / key)]
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode:
+                    return {"skipped": (done.stderr.strip().splitlines() or ["the builder failed"])[-1], **out}
+                figures = json.loads(done.stdout)
+                out["version"] = figures["version"]
+                out["onnx"] = onnx.__version__
+                out["us"][f"nms batch {batch}, {label} candidates"] = round(1000 * figures["median_ms"], 2)
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--builder", type=Path, help="trtpose_build_engine of tests/gpu")
     args = parser.parse_args()
     machine, figures = run_binary(args.binary)
     result = {
         "machine": {**machine, "host": platform.processor() or platform.machine(), "python": platform.python_version()},
         "trtpose": figures,
         "torch": run_torch(),
+        "efficient_nms": run_efficient_nms(args.builder),
     }
     args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for row in figures:
-        speed = f"{row['us']:>9.2f} µs  {row['gb_per_s']:>8.1f} GB/s"
+        speed = f"{row['us']:>9.2f} µs  floor {row['floor_bytes'] / 1024:>9.1f} KiB  {row['gb_per_s']:>8.1f} GB/s"
         print(f"{row['op']:<18} batch {row['batch']:>2}  {speed}  {row['case']}")
+    for other in ("torch", "efficient_nms"):
+        found = result[other]
+        if "skipped" in found:
+            print(f"{other}: not run: {found['skipped']}")
+        for case, us in found.get("us", {}).items():
+            print(f"{other}: {us:>9.2f} µs  {case}")
     goals = [
         ("decode+nms, one image, about 2,000 candidates", "decode+nms", 1, 1500, 60.0),
         ("decode+nms, per image at batch 32", "decode+nms", 32, 1500, 5.0),

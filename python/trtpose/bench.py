@@ -138,6 +138,7 @@ def bench(
     warmup: int = 5,
     streams: int = 1,
     vram: Vram | None = None,
+    staged: Callable[[], Engine] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Time an engine on full batches.
@@ -151,6 +152,8 @@ def bench(
         warmup: calls before them that are not timed.
         streams: the throughput is also measured with this many clones of the engine at work at the same time.
         vram: started before the engine was opened; its peak is part of the result.
+        staged: opens the same engine with ``stage_times``, which clocks decode and NMS apart and costs a little; on a
+            GPU the stages, but not the total, are taken from it. Called when all else is measured.
         progress: called with the number of calls done and their total.
 
     Returns:
@@ -237,7 +240,23 @@ def bench(
         result["machine"]["gpu"] = _gpu(engine)
         result["machine"]["versions"] = _versions(engine)
         _add_network(result, engine, runs, warmup)
+        if staged is not None:
+            result["stages"].update(_stages(staged(), frames, size, runs, warmup))
     return result
+
+
+def _stages(
+    engine: Engine, frames: Sequence[NDArray[np.uint8]], size: int, runs: int, warmup: int
+) -> dict[str, dict[str, float]]:
+    """What each stage takes, by an engine that clocks them."""
+    times: dict[str, list[float]] = {name: [] for name in STAGES[:-1]}
+    for call in range(warmup + runs):
+        engine.infer([frames[(call * size + slot) % len(frames)] for slot in range(size)])
+        if call >= warmup:
+            for name, value in engine.timings.items():
+                if name in times:
+                    times[name].append(float(value))
+    return {name: _summary(values) for name, values in times.items() if values}
 
 
 def _throughput(

@@ -137,10 +137,10 @@ def _add_thresholds(parser: argparse.ArgumentParser, conf: str) -> None:
     parser.add_argument("--max-det", type=_count, metavar="N", help="most poses per frame (default: 300)")
 
 
-def _open_engine(args: argparse.Namespace) -> Engine:
+def _open_engine(args: argparse.Namespace, **more: Any) -> Engine:
     import trtpose
 
-    options: dict[str, Any] = {"device": args.device, "rect": args.rect}
+    options: dict[str, Any] = {"device": args.device, "rect": args.rect, **more}
     for name in ("precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget", "conf", "iou", "max_det"):
         value = getattr(args, name, None)
         if value is not None:
@@ -740,6 +740,7 @@ def _bench_once(args: argparse.Namespace, pictures: list[bytes] | None) -> dict[
                 warmup=args.warmup,
                 streams=args.streams,
                 vram=vram,
+                staged=lambda: _open_engine(args, stage_times=True),
                 progress=progress.at,
             )
 

@@ -182,6 +182,32 @@ def test_the_network_alone_and_the_ratios(network: list[dict[str, Any]]):
         assert words in text
 
 
+def test_stages_are_those_of_an_engine_that_clocks_them(network: list[dict[str, Any]]):
+    staged = GpuEngine(batch=2)
+    clocked = staged.infer
+
+    def infer(batch: Any, **thresholds: Any) -> Any:
+        found = clocked(batch, **thresholds)
+        staged.timings = {"letterbox": 0.3, "network": 0.7, "decode": 0.4, "nms": 0.6, "total": 99.0}
+        return found
+
+    staged.infer = infer  # type: ignore[method-assign]
+
+    def opened() -> GpuEngine:
+        assert len(network) == 1, "opened when all else is measured"
+        return staged
+
+    stages = bench(GpuEngine(batch=2), [encoded(".jpg")], runs=3, warmup=1, staged=opened)["stages"]
+    assert {name: stages[name]["median_ms"] for name in STAGES[:-1]} == {
+        "letterbox": 0.3,
+        "network": 0.7,
+        "decode": 0.4,
+        "nms": 0.6,
+    }
+    assert stages["total"]["median_ms"] < 99
+    assert staged.calls == [2] * 4
+
+
 def test_throughput_with_clones(network: list[dict[str, Any]]):
     assert network == []
     engine = GpuEngine(batch=2)
