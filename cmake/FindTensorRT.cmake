@@ -10,13 +10,13 @@
 function(trtpose_tensorrt_version folder out)
   set(_parts "")
   if(EXISTS "${folder}/NvInferVersion.h")
-    # The spelling changed: NV_TENSORRT_MAJOR up to 10.15, then TRT_MAJOR_ENTERPRISE.
+    # The spelling changed: NV_TENSORRT_MAJOR up to 10.15, then TRT_MAJOR_ENTERPRISE; TensorRT for RTX counts its own.
     file(STRINGS "${folder}/NvInferVersion.h" _lines REGEX "#define [A-Z_]+ [0-9]+")
     foreach(_part MAJOR MINOR PATCH)
       set(_value "")
       foreach(_line IN LISTS _lines)
-        if(_line MATCHES "#define (NV_TENSORRT_${_part}|TRT_${_part}_ENTERPRISE) ([0-9]+)")
-          set(_value "${CMAKE_MATCH_2}")
+        if(_line MATCHES "#define (NV_TENSORRT_${_part}|TRT_${_part}_(ENTERPRISE|RTX)) ([0-9]+)")
+          set(_value "${CMAKE_MATCH_3}")
         endif()
       endforeach()
       list(APPEND _parts "${_value}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which modules for TensorRT are built: one for each major version whose headers are at hand. Sets
-#   TRTPOSE_TENSORRT_MODULES (as 8;10;11) and, for each, TRTPOSE_TENSORRT_HEADERS_<major>, TRTPOSE_TENSORRT_VERSION_<major>
+#   TRTPOSE_TENSORRT_MODULES (as 8;10;11, 1 for TensorRT for RTX) and, for each, TRTPOSE_TENSORRT_HEADERS_<major>, TRTPOSE_TENSORRT_VERSION_<major>
 set(TRTPOSE_TENSORRT_INCLUDE_DIR "" CACHE STRING
-  "Folders with TensorRT's headers, one for each major version to serve (8.6, 10, 11); empty: the one found")
+  "Folders with TensorRT's headers, one for each major version to serve (8.6, 10, 11, RTX); empty: the one found")
 option(TRTPOSE_TENSORRT_DOWNLOAD_HEADERS
   "Download headers from NVIDIA's repository where only TensorRT's libraries are found" OFF)
 set(TRTPOSE_TENSORRT_HEADERS_TAG "" CACHE STRING "Tag to download, as v11.1; empty: the version of the PyPI package")
@@ -23,7 +23,8 @@ foreach(_folder IN LISTS _trtpose_folders)
     message(FATAL_ERROR "TRTPOSE_TENSORRT_INCLUDE_DIR: ${_folder} has no NvInferRuntime.h and NvInferVersion.h")
   endif()
   string(REGEX MATCH "^[0-9]+" _major "${_version}")
-  if(NOT _major MATCHES "^(8|10|11)$" OR _version VERSION_LESS 8.6)
+  # 1: the headers of TensorRT for RTX itself; without them it is served by the module for 11.
+  if(NOT _major MATCHES "^(1|8|10|11)$" OR _version MATCHES "^8\\.[0-5]\\.")
     message(STATUS "trtpose: headers of TensorRT ${_version} in ${_folder} are left alone: it serves 8.6, 10 and 11")
   elseif(NOT _major IN_LIST TRTPOSE_TENSORRT_MODULES)
     list(APPEND TRTPOSE_TENSORRT_MODULES ${_major})

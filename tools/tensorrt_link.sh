@@ -32,7 +32,7 @@ cmake -S "$root" -B "$out/core" -DCMAKE_BUILD_TYPE=Release -DTRTPOSE_WITH_CUDA=O
     -DTRTPOSE_WERROR=ON >"$out/core.log"
 cmake --build "$out/core" --target trtpose >>"$out/core.log" || { tail -50 "$out/core.log" >&2; exit 1; }
 core=$out/core/cpp
-for source in backends/tensorrt/library core/cuda_device; do
+for source in backends/tensorrt/library backends/tensorrt/kept_file core/cuda_device; do
     $CXX "${strict[@]}" -c "$root/cpp/src/$source.cpp" -o "$out/${source##*/}.o"
 done
 
@@ -81,7 +81,7 @@ for argument in "$@"; do
     mkdir -p "$folder"
     module=$folder/libtrtpose_tensorrt$major.so
     $CXX "${strict[@]}" -isystem "$include" -c "$root/cpp/src/backends/tensorrt/session.cpp" -o "$folder/session.o"
-    $CXX -shared -Wl,--no-undefined "$folder/session.o" "$out/library.o" "$out/cuda_device.o" -L"$core" -ltrtpose \
+    $CXX -shared -Wl,--no-undefined "$folder/session.o" "$out/library.o" "$out/kept_file.o" "$out/cuda_device.o" -L"$core" -ltrtpose \
         "$cudart" -ldl -lrt -lpthread -Wl,-rpath,"$core" -o "$module"
     if nm -uC "$module" | grep -E "nvinfer|createInfer|getInferLib|getPluginRegistry"; then
         echo "tensorrt-link: $module needs TensorRT to be loaded" >&2

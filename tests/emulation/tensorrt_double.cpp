@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "emulation.hpp"
@@ -69,7 +70,7 @@ public:
     bool setTensorAddress(char const* name, void* data) noexcept override;
     int32_t inferShapes(int32_t count, char const** names) noexcept override;
     bool enqueueV3(cudaStream_t stream) noexcept override;
-#if NV_TENSORRT_MAJOR >= 10
+#if TRTPOSE_DOUBLE_MAJOR >= 10
     size_t updateDeviceMemorySizeForShapes() noexcept override;
 #endif
 #ifdef TRTPOSE_DOUBLE_V2
@@ -89,6 +90,50 @@ private:
     int64_t memory_size_ = -1;  ///< -1: not told
     bool settled_ = false;      ///< nothing is left to do that no capture allows
 };
+
+#ifdef TRTPOSE_DOUBLE_RTX
+class HostMemory final : public nvinfer1::IHostMemory {
+public:
+    explicit HostMemory(std::string bytes) : bytes_(std::move(bytes)) {}
+    void* data() const noexcept override { return const_cast<char*>(bytes_.data()); }
+    std::size_t size() const noexcept override { return bytes_.size(); }
+
+private:
+    std::string bytes_;
+};
+
+/// Holds one letter for every kernel.
+class Cache final : public nvinfer1::IRuntimeCache {
+public:
+    nvinfer1::IHostMemory* serialize() const noexcept override { return new HostMemory("kernels:" + kernels); }
+    bool deserialize(void const* blob, size_t size) noexcept override {
+        const std::string bytes(static_cast<const char*>(blob), size);
+        if (bytes.rfind("kernels:", 0) != 0) complain("a kernel cache of unknown content");
+        kernels = bytes.substr(8);
+        return true;
+    }
+    mutable std::string kernels;
+};
+#endif
+
+#if TRTPOSE_DOUBLE_MAJOR >= 11
+class Config final : public nvinfer1::IRuntimeConfig {
+public:
+    void setExecutionContextAllocationStrategy(
+        nvinfer1::ExecutionContextAllocationStrategy strategy) noexcept override {
+        own_memory = strategy != nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED;
+    }
+#ifdef TRTPOSE_DOUBLE_RTX
+    nvinfer1::IRuntimeCache* createRuntimeCache() const noexcept override { return new Cache; }
+    bool setRuntimeCache(nvinfer1::IRuntimeCache const& given) noexcept override {
+        cache = static_cast<const Cache*>(&given);
+        return true;
+    }
+    const Cache* cache = nullptr;
+#endif
+    bool own_memory = true;
+};
+#endif
 
 class Engine final : public nvinfer1::ICudaEngine {
 public:
@@ -170,7 +215,7 @@ public:
         if (fails(Fault::context)) return nullptr;
         return new Context(*this, own_memory);
     }
-#if NV_TENSORRT_MAJOR >= 10
+#if TRTPOSE_DOUBLE_MAJOR >= 10
     nvinfer1::IExecutionContext* createExecutionContext(
         nvinfer1::ExecutionContextAllocationStrategy strategy) noexcept override {
         return make(strategy != nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
@@ -179,14 +224,14 @@ public:
     nvinfer1::IExecutionContext* createExecutionContext() noexcept override { return make(true); }
     nvinfer1::IExecutionContext* createExecutionContextWithoutDeviceMemory() noexcept override { return make(false); }
 #endif
-#if NV_TENSORRT_MAJOR < 11
+#if TRTPOSE_DOUBLE_MAJOR < 11
     size_t getDeviceMemorySize() const noexcept override {
         size_t most = 0;
         for (int32_t p = 0; p < getNbOptimizationProfiles(); ++p) most = std::max(most, most_scratch(p));
         return most;
     }
 #endif
-#if NV_TENSORRT_MAJOR == 10
+#if TRTPOSE_DOUBLE_MAJOR == 10
     size_t getDeviceMemorySizeForProfile(int32_t profile) const noexcept override { return most_scratch(profile); }
 #endif
 #ifdef TRTPOSE_DOUBLE_V2
@@ -207,6 +252,20 @@ public:
         budget = bytes;
         network->streamed_budget = bytes;
         return load(network->weights - network->streamable + static_cast<size_t>(bytes));
+    }
+#endif
+#if TRTPOSE_DOUBLE_MAJOR >= 11
+    nvinfer1::IRuntimeConfig* createRuntimeConfig() noexcept override { return new Config; }
+    nvinfer1::IExecutionContext* createExecutionContext(nvinfer1::IRuntimeConfig* config) noexcept override {
+        const auto* const own = static_cast<Config*>(config);
+#ifdef TRTPOSE_DOUBLE_RTX
+        if (!own->cache) complain("a context without the cache");
+        if (own->cache && own->cache->kernels.empty()) {
+            own->cache->kernels = "k";
+            ++network->kernels_compiled;
+        }
+#endif
+        return make(own->own_memory);
     }
 #endif
 #ifdef TRTPOSE_DOUBLE_STATISTICS
@@ -230,7 +289,7 @@ Context::Context(Engine& engine, bool own_memory) : engine_(engine) {
     ++engine.contexts;
     ++engine.network->contexts;
     ++engine.network->contexts_made;
-#if NV_TENSORRT_MAJOR < 10
+#if TRTPOSE_DOUBLE_MAJOR < 10
     const std::lock_guard guard(engine_.mutex);
     if (!engine_.network->shares_profiles && engine_.dynamic() && engine_.profile_users[0] > 0) {
         profile_ = -1;
@@ -243,7 +302,7 @@ Context::Context(Engine& engine, bool own_memory) : engine_(engine) {
 
 Context::~Context() {
     state_->alive = false;
-#if NV_TENSORRT_MAJOR < 10
+#if TRTPOSE_DOUBLE_MAJOR < 10
     const std::lock_guard guard(engine_.mutex);
     if (profile_ >= 0) --engine_.profile_users[profile_];
 #endif
@@ -270,7 +329,7 @@ bool Context::setOptimizationProfileAsync(int32_t index, cudaStream_t stream) no
     if (engine_.fails(Fault::profile)) return false;
     if (!stream) complain("a profile was set on the default stream");
     if (index < 0 || index >= engine_.getNbOptimizationProfiles()) return refuse("no such profile");
-#if NV_TENSORRT_MAJOR < 10
+#if TRTPOSE_DOUBLE_MAJOR < 10
     const std::lock_guard guard(engine_.mutex);
     if (!engine_.network->shares_profiles && engine_.profile_users[index] > 0)
         return refuse("the profile is in use by another context");
@@ -335,7 +394,7 @@ int32_t Context::inferShapes(int32_t, char const**) noexcept {
     return shape_.empty() ? 1 : 0;
 }
 
-#if NV_TENSORRT_MAJOR >= 10
+#if TRTPOSE_DOUBLE_MAJOR >= 10
 size_t Context::updateDeviceMemorySizeForShapes() noexcept {
     if (shape_.empty()) {
         complain("the size of the scratch memory was asked for before the shape was set");

@@ -48,6 +48,7 @@ struct Network {
     std::atomic<int> engines{0}, contexts{0}, contexts_made{0}, enqueued{0}, carried_out{0}, plugins_loaded{0};
     std::atomic<bool> host_code_allowed{false};
     std::atomic<int64_t> streamed_budget{-1};
+    std::atomic<int> kernels_compiled{0};  ///< by TensorRT for RTX: those that its cache did not have
 
     size_t scratch(const Shape& input) const;
 };

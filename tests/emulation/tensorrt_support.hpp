@@ -41,7 +41,7 @@ private:
 
 inline std::vector<int> library_version() {
     const int number = TRTPOSE_DOUBLE_NUMBER;
-    if (number < 100000) return {number / 1000, number / 100 % 10, number % 100, 0};
+    if (NV_TENSORRT_MAJOR == 8) return {number / 1000, number / 100 % 10, number % 100, 0};
     return {number / 10000, number / 100 % 100, number % 100, 0};
 }
 inline std::string library_version_text() {

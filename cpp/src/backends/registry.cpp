@@ -78,11 +78,11 @@ const BackendTable& load(const Module& module) {
 /// The module for an engine file. Throws Error(device).
 Module module_for(const ModelFile& file) {
     const tensorrt::Runtime runtime = tensorrt::runtime_of(*file.engine);
-    int major = tensorrt::module_for(runtime, tensorrt::major_of(*file.engine));
+    int major = tensorrt::module_for(runtime, tensorrt::major_of(*file.engine), &has_tensorrt_module);
     // Looking for the library costs time: not before it is known that somebody can use it.
     const bool settled = major != 0 && !file.engine->version_compatible;
     if (!settled || has_tensorrt_module(major))
-        major = tensorrt::module_for(runtime, tensorrt::library_for(file).version.major);
+        major = tensorrt::module_for(runtime, tensorrt::library_for(file).version.major, &has_tensorrt_module);
     return tensorrt_module(major);
 }
 

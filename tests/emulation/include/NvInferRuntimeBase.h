@@ -12,7 +12,7 @@
 
 #define TENSORRTAPI __attribute__((visibility("default")))
 
-#if NV_TENSORRT_MAJOR < 10
+#if TRTPOSE_DOUBLE_MAJOR < 10
 #define NV_TENSORRT_VERSION (NV_TENSORRT_MAJOR * 1000 + NV_TENSORRT_MINOR * 100 + NV_TENSORRT_PATCH)
 #else
 #define NV_TENSORRT_VERSION_INT(major, minor, patch) ((major) * 10000L + (minor) * 100L + (patch) * 1L)
@@ -32,14 +32,14 @@ enum class DataType : int32_t {
     kBOOL = 4,
     kUINT8 = 5,
     kFP8 = 6,
-#if NV_TENSORRT_MAJOR >= 10
+#if TRTPOSE_DOUBLE_MAJOR >= 10
     kBF16 = 7,
     kINT64 = 8,
     kINT4 = 9,
 #endif
 };
 
-#if NV_TENSORRT_MAJOR < 10
+#if TRTPOSE_DOUBLE_MAJOR < 10
 class Dims32 {
 public:
     static constexpr int32_t MAX_DIMS{8};
@@ -75,7 +75,7 @@ enum class TensorFormat : int32_t {
 
 enum class TensorIOMode : int32_t { kNONE = 0, kINPUT = 1, kOUTPUT = 2 };
 
-#if NV_TENSORRT_MAJOR >= 10
+#if TRTPOSE_DOUBLE_MAJOR >= 10
 using InterfaceKind = char const*;
 
 class InterfaceInfo {
@@ -103,7 +103,7 @@ protected:
 #endif
 
 // From 11 on a logger is a versioned interface, which changes its table of functions.
-#if NV_TENSORRT_MAJOR >= 11
+#if TRTPOSE_DOUBLE_MAJOR >= 11
 namespace v_1_0 {
 class ILogger : public IVersionedInterface {
 #else
@@ -113,7 +113,7 @@ public:
     enum class Severity : int32_t { kINTERNAL_ERROR = 0, kERROR = 1, kWARNING = 2, kINFO = 3, kVERBOSE = 4 };
     virtual void log(Severity severity, AsciiChar const* msg) noexcept = 0;
     ILogger() = default;
-#if NV_TENSORRT_MAJOR >= 11
+#if TRTPOSE_DOUBLE_MAJOR >= 11
     ~ILogger() noexcept override = default;
     InterfaceInfo getInterfaceInfo() const noexcept override { return {"ILogger", 1, 0}; }
 #else
@@ -126,7 +126,7 @@ protected:
     ILogger& operator=(ILogger const&) & = default;
     ILogger& operator=(ILogger&&) & = default;
 };
-#if NV_TENSORRT_MAJOR >= 11
+#if TRTPOSE_DOUBLE_MAJOR >= 11
 }  // namespace v_1_0
 using ILogger = v_1_0::ILogger;
 #endif

@@ -7,31 +7,43 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
 
 #include "backends/tensorrt/library.hpp"
 
+// The headers of TensorRT for RTX count its own versions; its interfaces are those of 11.
+#if NV_TENSORRT_MAJOR < 8
+#define TRTPOSE_TENSORRT_API 11
+#define TRTPOSE_TENSORRT_FROM(major, minor) 1
+#else
+#define TRTPOSE_TENSORRT_API NV_TENSORRT_MAJOR
 #define TRTPOSE_TENSORRT_FROM(major, minor) \
     (NV_TENSORRT_MAJOR > (major) || (NV_TENSORRT_MAJOR == (major) && NV_TENSORRT_MINOR >= (minor)))
+#endif
 
 namespace trtpose::tensorrt {
 
 /// The oldest library that has every function called here: tables of functions grow within a major version.
 inline Version oldest_library() {
-#if TRTPOSE_TENSORRT_FROM(10, 1) && NV_TENSORRT_MAJOR == 10
+#if TRTPOSE_TENSORRT_FROM(10, 1) && TRTPOSE_TENSORRT_API == 10
     return {10, 1, 0};
-#elif NV_TENSORRT_MAJOR == 8
+#elif TRTPOSE_TENSORRT_API == 8
     return {8, 6, 0};
 #else
-    return {NV_TENSORRT_MAJOR, 0, 0};
+    return {TRTPOSE_TENSORRT_API, 0, 0};
 #endif
 }
 
 /// Whether several contexts may use one profile; before 10 only in plans that were built for it.
-inline constexpr bool kSharesProfiles = NV_TENSORRT_MAJOR >= 10;
+inline constexpr bool kSharesProfiles = TRTPOSE_TENSORRT_API >= 10;
 
 /// A context without memory for its intermediate tensors.
 inline nvinfer1::IExecutionContext* make_context(nvinfer1::ICudaEngine& engine) {
-#if NV_TENSORRT_MAJOR >= 10
+#if TRTPOSE_TENSORRT_API >= 10
     return engine.createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
 #else
     return engine.createExecutionContextWithoutDeviceMemory();
@@ -43,13 +55,13 @@ inline size_t scratch_bytes(const nvinfer1::ICudaEngine& engine, nvinfer1::IExec
                             bool streaming) {
 #if TRTPOSE_TENSORRT_FROM(10, 1)
     const auto most = static_cast<size_t>(engine.getDeviceMemorySizeForProfileV2(profile));
-#elif NV_TENSORRT_MAJOR >= 10
+#elif TRTPOSE_TENSORRT_API >= 10
     const size_t most = engine.getDeviceMemorySizeForProfile(profile);
 #else
     const size_t most = engine.getDeviceMemorySize();
     static_cast<void>(profile);
 #endif
-#if NV_TENSORRT_MAJOR >= 10
+#if TRTPOSE_TENSORRT_API >= 10
     // A small shape of a wide profile wants less; what streaming adds is in the profile's figure alone.
     const size_t now = streaming || most == 0 ? 0 : context.updateDeviceMemorySizeForShapes();
     return now > 0 && now < most ? now : most;
@@ -103,6 +115,49 @@ inline size_t weight_bytes(const nvinfer1::ICudaEngine& engine, const Library& l
     static_cast<void>(library);
     return 0;
 #endif
+}
+
+/// What TensorRT for RTX compiled for the card, to be kept for the next time. The calls are in its own headers alone:
+/// a module made with TensorRT's leaves it empty, and the card compiles at every start.
+struct KernelCache {
+    std::function<nvinfer1::IExecutionContext*()> make_context;  ///< as tensorrt::make_context, with the cache
+    std::function<std::string()> content;
+    explicit operator bool() const { return static_cast<bool>(make_context); }
+};
+
+template <typename Config, typename = void>
+struct HasKernelCache : std::false_type {};
+template <typename Config>
+struct HasKernelCache<Config, std::void_t<decltype(std::declval<Config&>().createRuntimeCache())>> : std::true_type {};
+
+/// A cache that begins with what an earlier one held. Must go before the engine does.
+template <typename Engine>
+KernelCache open_kernel_cache(Engine& engine, const std::string& kept) {
+    KernelCache out;
+#if TRTPOSE_TENSORRT_FROM(10, 11)
+    using Config = std::remove_pointer_t<decltype(engine.createRuntimeConfig())>;
+    if constexpr (HasKernelCache<Config>::value) {
+        const std::shared_ptr<Config> config(engine.createRuntimeConfig());
+        if (!config) return out;
+        config->setExecutionContextAllocationStrategy(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
+        const std::shared_ptr cache = [&] {
+            using Cache = std::remove_pointer_t<decltype(config->createRuntimeCache())>;
+            return std::shared_ptr<Cache>(config->createRuntimeCache());
+        }();
+        if (!cache) return out;
+        if (!kept.empty()) static_cast<void>(cache->deserialize(kept.data(), kept.size()));
+        if (!config->setRuntimeCache(*cache)) return out;
+        out.make_context = [config, cache, &engine] { return engine.createExecutionContext(config.get()); };
+        out.content = [cache] {
+            const std::unique_ptr<nvinfer1::IHostMemory> bytes(cache->serialize());
+            return bytes ? std::string(static_cast<const char*>(bytes->data()), bytes->size()) : std::string();
+        };
+    }
+#else
+    static_cast<void>(engine);
+    static_cast<void>(kept);
+#endif
+    return out;
 }
 
 }  // namespace trtpose::tensorrt

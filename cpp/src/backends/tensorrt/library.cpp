@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kRtxModule = 11;  ///< TensorRT for RTX 1 has the interfaces of TensorRT 11
+constexpr int kRtxModule = 1, kRtxInterfaces = 11;
 
 const char* name_of(Runtime runtime) { return runtime == Runtime::rtx ? "TensorRT for RTX" : "TensorRT"; }
 
@@ -155,7 +155,9 @@ Runtime runtime_of(const EngineDescription& engine) {
 
 int major_of(const EngineDescription& engine) { return parse_version(engine.version).major; }
 
-int module_for(Runtime runtime, int major) { return runtime == Runtime::rtx ? kRtxModule : major; }
+int module_for(Runtime runtime, int major, bool (*has)(int module)) {
+    return runtime == Runtime::tensorrt ? major : has(kRtxModule) ? kRtxModule : kRtxInterfaces;
+}
 
 std::string rebuild(const ModelFile& file) {
     const std::string model = file.engine->onnx.empty() ? "MODEL.onnx" : file.engine->onnx;
@@ -188,7 +190,7 @@ BackendStatus status(Runtime runtime, bool (*has_module)(int module)) {
     std::string lacking;
     bool served = false;
     for (const Library& library : find_libraries(runtime)) {
-        const int module = module_for(runtime, library.version.major);
+        const int module = module_for(runtime, library.version.major, has_module);
         served = served || has_module(module);
         if (!has_module(module) && lacking.empty())
             lacking = text("this build of trtpose has no module for ", name_of(runtime), ' ',

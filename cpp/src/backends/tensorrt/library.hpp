@@ -45,14 +45,15 @@ std::string module_folder();
 /// The command that makes an engine file anew.
 std::string rebuild(const ModelFile& file);
 
-/// Which of trtpose's modules serves a library: one is compiled for each major version of the headers.
+/// trtpose's modules: one is compiled for each major version of TensorRT's headers.
 inline constexpr std::array<int, 3> kModules = {8, 10, 11};
-int module_for(Runtime runtime, int major);
+/// The one that serves a library. `has(module)` tells whether this build has it: TensorRT for RTX is served by the
+/// module made with its own headers, version 1, or else by the one for TensorRT 11, whose interfaces it has.
+int module_for(Runtime runtime, int major, bool (*has)(int module));
 /// Major version of the library that an engine file needs; 0: any.
 int major_of(const EngineDescription& engine);
 
-/// State of one kind on this machine. `has_module(major)` tells whether this build has the module. Calls nothing of a
-/// library but its version, which works without a driver.
+/// State of one kind on this machine. Calls nothing of a library but its version, which works without a driver.
 BackendStatus status(Runtime runtime, bool (*has_module)(int module));
 
 }  // namespace trtpose::tensorrt

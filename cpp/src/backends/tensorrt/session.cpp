@@ -12,7 +12,9 @@
 
 #include "backends/backend.hpp"
 #include "backends/tensorrt/api.hpp"
+#include "backends/tensorrt/kept_file.hpp"
 #include "core/check.hpp"
+#include "core/crc32.hpp"
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
@@ -106,9 +108,15 @@ struct Plan {
     size_t contexts = 0;      ///< that exist
     size_t streamed_out = 0;  ///< of the weights, bytes that stay on the host
 
+    tensorrt::KernelCache kernels;
+    tensorrt::KeptFile kernels_file;
+    std::string kernels_kept;  ///< what the file holds
+
     ~Plan() {
         try {
             const CudaDeviceGuard guard(info.device.index);
+            keep_kernels();
+            kernels = {};
             engine.reset();
             runtime.reset();
             static_cast<void>(cudaGetLastError());
@@ -120,6 +128,17 @@ struct Plan {
         return text(library.runtime == tensorrt::Runtime::rtx ? "TensorRT for RTX " : "TensorRT ", info.version);
     }
     int profile_for(const std::vector<int64_t>& shape) const;
+    nvinfer1::IExecutionContext* make_context() {
+        return kernels ? kernels.make_context() : tensorrt::make_context(*engine);
+    }
+    /// What was compiled since the last time goes to the user's cache folder.
+    void keep_kernels() {
+        if (!kernels) return;
+        std::string content = kernels.content();
+        if (content == kernels_kept) return;
+        kernels_file.write(content);
+        kernels_kept = std::move(content);
+    }
 };
 
 bool inside(const ShapeRange& range, const std::vector<int64_t>& shape) {
@@ -288,7 +307,7 @@ private:
             text(plan.path, ": ", plan.name(), " cannot prepare it for ", shape_text(shape_of(dims)));
         const std::lock_guard lock(plan.mutex);  // contexts of an engine are made one at a time
         errors.clear();
-        shape.context.reset(tensorrt::make_context(*plan.engine));
+        shape.context.reset(plan.make_context());
         if (!shape.context) fail(ErrorCode::device, what);
         if (!plan.info.profiles.empty() && !choose_profile(shape)) {
             fail(ErrorCode::device, what,
@@ -314,6 +333,7 @@ private:
         // Weights that come from the host while the network runs cannot be captured.
         shape.report.capture_id = streaming ? 0 : next_capture_id();
         ++plan.contexts;
+        plan.keep_kernels();
         return shape;
     }
 
@@ -348,6 +368,13 @@ private:
 
 // ---- Opening
 // ---------------------------------------------------------------------------------------------------------
+
+std::string capability(const CudaStatus& machine, int index) {
+    for (const CudaDevice& device : machine.devices) {
+        if (device.index == index) return text(device.major, '.', device.minor);
+    }
+    return {};
+}
 
 /// Refuse GPUs that the plan was not made for.
 void check_device(const ModelFile& file, const CudaDevice& device) {
@@ -389,7 +416,7 @@ void load_plugins(const ModelFile& file, Plan& plan) {
     if (const char* chosen = std::getenv("TRTPOSE_PLUGIN"); chosen && *chosen) {
         path = chosen;
     } else {
-        path = text(tensorrt::module_folder(), "/libtrtpose_plugin", NV_TENSORRT_MAJOR, ".so");
+        path = text(tensorrt::module_folder(), "/libtrtpose_plugin", TRTPOSE_TENSORRT_API, ".so");
     }
     errors.clear();
     if (!plan.runtime->getPluginRegistry().loadLibrary(path.c_str()))
@@ -505,6 +532,13 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
         fail(ErrorCode::model, file.path, ": ", plan->name(),
              " refuses its plan; build it again on this machine: ", plan->rebuild);
     read_tensors(file, *plan);
+    if (rtx) {
+        const std::string_view content(static_cast<const char*>(bytes.data()), bytes.size());
+        plan->kernels_file = tensorrt::KeptFile(
+            text("rtx/", plan->info.version, "-", capability(machine, index), "-", crc32(content), ".kernels"));
+        plan->kernels_kept = plan->kernels_file.read();
+        plan->kernels = tensorrt::open_kernel_cache(*plan->engine, plan->kernels_kept);
+    }
     plan->info.streamable_weight_bytes = tensorrt::streamable_bytes(*plan->engine);
     plan->weight_bytes = tensorrt::weight_bytes(*plan->engine, plan->library);
     if (plan->weight_bytes == 0) plan->weight_bytes = static_cast<size_t>(file.weight_bytes);
@@ -514,7 +548,7 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
 }
 
 BackendStatus status() {
-    const auto here = [](int module) { return module == NV_TENSORRT_MAJOR; };
+    const auto here = [](int module) { return module == TRTPOSE_TENSORRT_API; };
     return tensorrt::status(tensorrt::Runtime::tensorrt, here);
 }
 
