@@ -217,7 +217,23 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     for entry in _values(inferred.graph):
         if entry.type.HasField("tensor_type"):
             types[entry.name] = entry.type.tensor_type.elem_type
+    for node in source.node:
+        _guess_types(node, types)
     return types
+
+
+def _guess_types(node: onnx.NodeProto, types: dict[str, int]) -> None:
+    """Inference ends at an operator ONNX does not know: take it to give what it is given, and go on from there."""
+    if all(types.get(name) for name in node.output if name):
+        return
+    given = next((types[name] for name in node.input if types.get(name)), 0)
+    if node.op_type == "Cast" and node.domain in _STANDARD:
+        given = attribute(node, "to", given)
+    elif node.op_type in ("Shape", "Size", "ArgMax", "ArgMin", "NonZero"):
+        given = 7  # TensorProto.INT64
+    for name in node.output:
+        if name and not types.get(name):
+            types[name] = given
 
 
 def _values(graph: onnx.GraphProto) -> Iterable[onnx.ValueInfoProto]:
