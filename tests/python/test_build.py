@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -670,6 +671,17 @@ def test_recipes_that_cannot_be(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         options.load_recipe(path)
     assert f"{path}: {words}" in str(caught.value)
+
+
+def test_recipes_on_python_3_10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tomllib came with 3.11; before, the package tomli is the same."""
+    (tmp_path / "r.toml").write_text("batch = 2")
+    monkeypatch.setattr(options, "sys", SimpleNamespace(version_info=(3, 10)))
+    monkeypatch.setitem(sys.modules, "tomli", pytest.importorskip("tomllib"))
+    assert options.load_recipe(tmp_path / "r.toml").values == {"batch": 2}
+    monkeypatch.setitem(sys.modules, "tomli", None)
+    with pytest.raises(DeviceError, match=r'tomli.*pip install "trtpose\[build\]"'):
+        options.load_recipe(tmp_path / "r.toml")
 
 
 def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
