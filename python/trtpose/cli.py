@@ -765,6 +765,8 @@ def _info_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_info(args: argparse.Namespace) -> int:
     import trtpose
 
+    from .spec import METADATA_KEY
+
     if args.file is None and (args.spec, args.imgsz, args.batch) != (None, None, None):
         raise InputError("--spec, --imgsz and --batch are about a model file; name the file as well")
     if args.file is None:
@@ -774,6 +776,9 @@ def _run_info(args: argparse.Namespace) -> int:
     if args.json:
         _write_json("-", info)
     else:
+        if "spec" in info and isinstance(info.get("metadata"), dict):
+            # The spec itself is shown below.
+            info["metadata"] = {key: value for key, value in info["metadata"].items() if key != METADATA_KEY}
         print("\n".join(_outline(info)))
     return 0
 
@@ -794,6 +799,8 @@ def _outline(value: Any, depth: int = 0) -> list[str]:
             lines += [f"{indent}- {first.lstrip()}", *rest]
         elif key.startswith("memory_") and isinstance(entry, int):
             lines.append(f"{indent}{key} {entry / 2**20:,.0f} MiB")
+        elif key.endswith("_bytes:") and isinstance(entry, int):
+            lines.append(f"{indent}{key} {entry} ({entry / 2**20:.1f} MiB)")
         elif flat is not None:
             lines += textwrap.wrap(
                 f"{key} {flat}", 100, initial_indent=indent, subsequent_indent=indent + "    ", break_long_words=False

@@ -180,6 +180,9 @@ def model_info(
     info["file_bytes"] = Path(path).stat().st_size
     if info["kind"] == "onnx":
         _count(info, path, imgsz)
+    else:
+        for key in ("parameters", "opset"):  # a plan does not tell
+            info.pop(key, None)
     if "spec" in info:
         try:
             engine = Engine(path, spec=spec, imgsz=imgsz, batch=batch)

@@ -266,3 +266,60 @@ def test_a_model_that_does_not_run_here(tmp_path: Path, monkeypatch: pytest.Monk
     assert found["runs_here"] is None
     assert found["runs_here_problem"] == "no GPU here"
     assert "memory" not in found
+
+
+def engine_file(path: Path, runtime: str = "rtx", **fields: object) -> Path:
+    """An engine file whose plan is none, which nothing of ours looks into."""
+    from trtpose.build import engine_file as files
+
+    spec = onnx_models.spec_fields()
+    shape = [1, 3, 64, 96]
+    plan = {"rtx": b"vtrt", "tensorrt": b"ftrt"}[runtime] + bytes(4) + bytes(2000)
+    tensors = {8: [1, 30, 8, 12], 16: [1, 30, 4, 6]}
+    header = {
+        "description": "a test",
+        "trtpose": spec,
+        "trtpose_engine": {
+            "format": 1,
+            "runtime": runtime,
+            "version": "10.13.0.35" if runtime == "tensorrt" else "1.7.1.116",
+            "precision": "fp16",
+            "layers": {"fp32": 2, "fp16": 40},
+            "device": {"name": "Card", "compute_capability": "8.9"} if runtime == "tensorrt" else None,
+            "compute_capabilities": ["8.6", "8.9"] if runtime == "rtx" else [],
+            "profiles": [{"images": {"min": shape, "opt": shape, "max": shape}}],
+            "inputs": [{"name": "images", "dtype": "float32", "shape": shape}],
+            "outputs": [{"name": f"head_{s}", "dtype": "float32", "shape": of} for s, of in tensors.items()],
+            "onnx": {"name": "m.onnx", "sha256": "0" * 64},
+            "plan": {},
+            "memory": {"weights": 3 << 20, "activations": 5 << 20},
+            "created": "2026-01-02T03:04:05Z",
+            "trtpose": "0.1.0",
+            **fields,
+        },
+    }
+    files.write(path, header, plan)
+    return path
+
+
+@pytest.mark.parametrize("runtime", ["rtx", "tensorrt"])
+def test_an_engine_file(tmp_path: Path, runtime: str, capsys: pytest.CaptureFixture[str]):
+    """What it was built with and for is told on any machine, and why it does not run on this one."""
+    path = engine_file(tmp_path / "m.engine", runtime)
+    found = trtpose.model_info(path)
+    assert found["kind"] == "engine"
+    assert found["engine"]["precision"] == "fp16"
+    assert found["engine"]["runtime"] == runtime
+    assert found["engine"]["profiles"][0]["images"]["max"] == [1, 3, 64, 96]
+    assert found["inputs"][0] == {"name": "images", "dtype": "float32", "shape": [1, 3, 64, 96]}
+    assert [one["name"] for one in found["outputs"]] == ["head_8", "head_16"]
+    assert "opset" not in found
+    assert "macs" not in found
+    assert found["runs_here"] is None  # its plan is none, whatever this machine has
+    assert found["runs_here_problem"]
+    assert main(["info", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "  precision: fp16\n" in text
+    assert "weight_bytes: 3145728 (3.0 MiB)" in text
+    assert "runs_here: none" in text
+    assert text.count("anchors:") == 1
