@@ -375,6 +375,10 @@ int run(const Options& o) {
     config->setTacticSources(1u << static_cast<uint32_t>(trt::TacticSource::kEDGE_MASK_CONVOLUTIONS) |
                              1u << static_cast<uint32_t>(trt::TacticSource::kJIT_CONVOLUTIONS));
 #endif
+#if NV_TENSORRT_MAJOR < 10
+    // Clones of an engine want the same profile; later versions share them anyway.
+    config->setPreviewFeature(trt::PreviewFeature::kPROFILE_SHARING_0806, true);
+#endif
     if (!o.shapes.empty()) {
         trt::IOptimizationProfile* const profile = builder->createOptimizationProfile();
         for (const auto& [name, dims] : o.shapes) {
