@@ -62,9 +62,38 @@ void append_image(Frames& frames, py::array array, PixelFormat format, const std
     frames.owners.push_back(std::move(array));
 }
 
+/// Whether the bytes of a row lie side by side and rows do not overlap.
+bool rows_are_packed(const py::array& array) {
+    py::ssize_t row = 1;
+    for (py::ssize_t i = array.ndim(); i-- > 1;) {
+        if (array.shape(i) > 1 && array.strides(i) != row) return false;
+        row *= array.shape(i);
+    }
+    return array.ndim() < 2 || array.shape(0) == 1 || array.strides(0) >= row || array.strides(0) <= -row;
+}
+
 }  // namespace
 
+Array read_host_bytes(const py::object& object, const std::string& what, std::vector<py::object>& owners) {
+    py::array array = as_array(object, what);
+    if (!array.dtype().equal(py::dtype::of<uint8_t>()))
+        fail(what + ": the array is " + std::string(py::str(py::object(array.dtype()))) + ", expected uint8");
+    Array out;
+    out.dtype = DType::u8;
+    for (py::ssize_t i = 0; i < array.ndim(); ++i) {
+        if (array.shape(i) == 0) fail(what + ": the array is " + shape_text(array) + ", it has no pixels");
+        if (array.shape(i) > (1 << 30)) fail(what + ": the array is " + shape_text(array) + ", too large");
+    }
+    if (!rows_are_packed(array)) array = py::module_::import("numpy").attr("ascontiguousarray")(array);
+    out.data = static_cast<const uint8_t*>(array.data());
+    out.shape.assign(array.shape(), array.shape() + array.ndim());
+    out.strides.assign(array.strides(), array.strides() + array.ndim());
+    owners.push_back(array);
+    return out;
+}
+
 void append_frame(Frames& frames, const py::object& picture, PixelFormat format, const std::string& what) {
+    if (py::isinstance<Nv12>(picture)) return append_nv12(frames, picture.cast<const Nv12&>(), {}, what);
     append_image(frames, as_array(picture, what), format, what);
 }
 

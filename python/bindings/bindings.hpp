@@ -34,6 +34,34 @@ struct InputPlace {
     void* stream = nullptr;
 };
 
+/// Somebody's array, on either side.
+struct Array {
+    const uint8_t* data = nullptr;
+    std::vector<int64_t> shape;
+    std::vector<int64_t> strides;  ///< bytes
+    DType dtype = DType::other;
+    Device device;
+    void* stream = nullptr;  ///< that still writes it
+};
+
+/// An array of bytes in host memory: numpy's or anything with __dlpack__ on the CPU. Throws Error(input).
+Array read_host_bytes(const py::object& object, const std::string& what, std::vector<py::object>& owners);
+/// An array of bytes on the GPU of `place`. Throws Error(input).
+Array read_device_bytes(const py::object& object, const InputPlace& place, const std::string& what,
+                        std::vector<py::object>& owners);
+
+/// "2×3×4".
+std::string shape_text(const std::vector<int64_t>& shape);
+
+/// A frame of decoded video as Python gives it.
+struct Nv12 {
+    py::object luma, chroma;  ///< chroma: none where the one array holds both
+    YuvColor color;
+};
+void register_nv12(py::module_& m);
+/// Its planes, on either side. Throws Error(input).
+void append_nv12(Frames& frames, const Nv12& picture, const InputPlace& place, const std::string& what);
+
 /// Whether an object is an array in the memory of a GPU. Throws Error(input) if it gives a nonsensical answer.
 bool is_device_array(const py::object& object);
 
@@ -41,8 +69,8 @@ bool is_device_array(const py::object& object);
 void append_device_array(Frames& frames, const py::object& object, const InputPlace& place, PixelFormat format,
                          const std::string& what);
 
-/// A picture as height×width×3 uint8: a numpy array or anything with __dlpack__ on the CPU. Rows may be padded, other
-/// strides are copied. Throws Error(input); `what` names it.
+/// A picture as height×width×3 uint8, a numpy array or anything with __dlpack__ on the CPU, or an Nv12 of such. Rows
+/// may be padded, other strides are copied. Throws Error(input); `what` names it.
 void append_frame(Frames& frames, const py::object& picture, PixelFormat format, const std::string& what);
 
 /// A vector as a numpy array that owns it: no copy.

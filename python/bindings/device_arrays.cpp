@@ -14,22 +14,6 @@ namespace {
 
 std::string type_name(const py::handle& object) { return py::str(py::type::handle_of(object).attr("__name__")); }
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-    std::string out;
-    for (const int64_t side : shape) out += (out.empty() ? "" : "×") + std::to_string(side);
-    return out.empty() ? "a single number" : out;
-}
-
-/// Somebody's array on a GPU.
-struct Array {
-    const uint8_t* data = nullptr;
-    std::vector<int64_t> shape;
-    std::vector<int64_t> strides;  ///< bytes
-    DType dtype = DType::other;
-    Device device{DeviceType::cuda, 0};
-    void* stream = nullptr;
-};
-
 std::vector<int64_t> dense_strides(const std::vector<int64_t>& shape, size_t each) {
     std::vector<int64_t> strides(shape.size());
     auto step = static_cast<int64_t>(each);
@@ -101,7 +85,7 @@ Array from_dlpack(const py::object& object, void* stream, const std::string& wha
     out.data = static_cast<const uint8_t*>(tensor->data) + tensor->byte_offset;
     out.shape.assign(tensor->shape, tensor->shape + tensor->ndim);
     out.dtype = dtype_of(tensor->dtype);
-    out.device.index = tensor->device.index;
+    out.device = {DeviceType::cuda, tensor->device.index};
     const size_t each = std::max<size_t>(size_of(out.dtype), 1);
     if (tensor->strides) {
         for (int i = 0; i < tensor->ndim; ++i) out.strides.push_back(tensor->strides[i] * static_cast<int64_t>(each));
@@ -140,7 +124,7 @@ Array from_cuda_array_interface(const py::object& object, int device, const std:
     if (out.strides.size() != out.shape.size())
         fail(what + ": its __cuda_array_interface__ has strides for " + std::to_string(out.strides.size()) +
              " axes and a shape of " + std::to_string(out.shape.size()));
-    out.device.index = device;  // the protocol does not say; the engine looks the pointer up
+    out.device = {DeviceType::cuda, device};  // the protocol does not say; the engine looks the pointer up
     return out;
 }
 
@@ -275,6 +259,8 @@ py::object to_dlpack(const DeviceArray& array, const py::object& stream, const p
                                               " means nothing in __dlpack__; 1 is the legacy default stream, 2 the "
                                               "thread's own, -1 none, any other number a cudaStream_t");
         if (number != -1) array.poses->wait(reinterpret_cast<void*>(static_cast<uintptr_t>(number)));
+        // The default streams last; how long another one does is not ours to know, nor what -1 is read on.
+        if (number != 1 && number != 2) array.poses->share();
     } else if (!stream.is_none() && stream.cast<int64_t>() != -1) {
         throw Error(ErrorCode::input, "these poses are on the CPU, which has no streams");
     }
@@ -284,6 +270,7 @@ py::object to_dlpack(const DeviceArray& array, const py::object& stream, const p
 
 py::dict to_cuda_array_interface(const DeviceArray& array) {
     if (!array.on_cuda()) throw py::attribute_error("the poses are on the CPU; use __dlpack__");
+    array.poses->share();  // the protocol does not say who reads
     py::dict out;
     out["shape"] = py::tuple(py::cast(array.shape));
     out["typestr"] = array.integers ? "<i4" : "<f4";
@@ -302,6 +289,22 @@ DeviceArray part(const Poses2& poses, void* data, bool integers, std::vector<int
 }
 
 }  // namespace
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+    std::string out;
+    for (const int64_t side : shape) out += (out.empty() ? "" : "×") + std::to_string(side);
+    return out.empty() ? "a single number" : out;
+}
+
+Array read_device_bytes(const py::object& object, const InputPlace& place, const std::string& what,
+                        std::vector<py::object>& owners) {
+    if (place.device.type != DeviceType::cuda)
+        fail(what + ": the array is on a GPU, this engine runs on the CPU; copy it to host memory first");
+    Array array = parse(object, place, what, owners);
+    if (array.dtype != DType::u8)
+        fail(what + ": the array is " + std::string(to_string(array.dtype)) + ", expected uint8");
+    return array;
+}
 
 bool is_device_array(const py::object& object) {
     // A picture on the host may have every protocol there is; numpy's has no device.
@@ -372,12 +375,23 @@ void register_device_arrays(py::module_& m) {
         "parse_device_array",
         [](const py::object& object, int device, uintptr_t stream, const std::string& color) {
             Frames frames;
-            append_device_array(frames, object, {{DeviceType::cuda, device}, reinterpret_cast<void*>(stream)},
-                                parse_color(color), "frame 0");
+            const InputPlace place{{DeviceType::cuda, device}, reinterpret_cast<void*>(stream)};
+            if (py::isinstance<Nv12>(object)) {
+                append_nv12(frames, object.cast<const Nv12&>(), place, "frame 0");
+            } else {
+                append_device_array(frames, object, place, parse_color(color), "frame 0");
+            }
             py::list views;
-            for (const ImageView& v : frames.views)
+            for (const ImageView& v : frames.views) {
+                if (v.format == PixelFormat::nv12) {
+                    views.append(py::make_tuple(reinterpret_cast<uintptr_t>(v.data), v.height, v.width, v.stride,
+                                                reinterpret_cast<uintptr_t>(v.chroma), v.chroma_stride,
+                                                to_string(v.device), reinterpret_cast<uintptr_t>(v.stream)));
+                    continue;
+                }
                 views.append(py::make_tuple(reinterpret_cast<uintptr_t>(v.data), v.height, v.width, v.stride,
                                             to_string(v.device), reinterpret_cast<uintptr_t>(v.stream)));
+            }
             const InputView& i = frames.input;
             if (i.data)
                 views.append(py::make_tuple(reinterpret_cast<uintptr_t>(i.data), i.batch, i.height, i.width,

@@ -54,7 +54,9 @@ Frames collect(const Engine& engine, const std::vector<py::object>& pictures, co
             throw Error(ErrorCode::input, what +
                                               ": other frames behind a letterboxed input; pass all of them as one "
                                               "N×3×height×width array");
-        if (is_device_array(picture)) {
+        if (py::isinstance<Nv12>(picture)) {
+            append_nv12(frames, picture.cast<const Nv12&>(), place, what);
+        } else if (is_device_array(picture)) {
             append_device_array(frames, picture, place, format, what);
         } else {
             append_frame(frames, picture, format, what);
@@ -67,31 +69,33 @@ Frames collect(const Engine& engine, const std::vector<py::object>& pictures, co
 
 void register_engine(py::module_& m) {
     py::class_<Engine>(m, "Engine", "A network and everything around it; see trtpose.Engine.")
-        .def(
-            py::init([](const std::string& path, const std::string& spec, const std::string& device,
-                        const std::string& precision, std::pair<int, int> imgsz, int batch, bool rect, float conf,
-                        float iou, int max_det, bool agnostic, bool oks, int threads, int streams, size_t vram_budget) {
-                EngineOptions o;
-                o.spec = spec;
-                o.device = device;
-                o.precision = precision;
-                o.imgsz = {imgsz.first, imgsz.second};
-                o.batch = batch;
-                o.rect = rect;
-                o.conf = conf;
-                o.iou = iou;
-                o.max_det = max_det;
-                o.agnostic = agnostic;
-                o.oks = oks;
-                o.threads = threads;
-                o.streams = streams;
-                o.vram_budget = vram_budget;
-                const py::gil_scoped_release release;
-                return std::make_unique<Engine>(path, o);
-            }),
-            py::kw_only(), py::arg("path"), py::arg("spec"), py::arg("device"), py::arg("precision"), py::arg("imgsz"),
-            py::arg("batch"), py::arg("rect"), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"),
-            py::arg("oks"), py::arg("threads"), py::arg("streams"), py::arg("vram_budget"))
+        .def(py::init([](const std::string& path, const std::string& spec, const std::string& device,
+                         const std::string& precision, std::pair<int, int> imgsz, int batch, bool rect, float conf,
+                         float iou, int max_det, bool agnostic, bool oks, int threads, int streams, size_t vram_budget,
+                         bool stage_times) {
+                 EngineOptions o;
+                 o.spec = spec;
+                 o.device = device;
+                 o.precision = precision;
+                 o.imgsz = {imgsz.first, imgsz.second};
+                 o.batch = batch;
+                 o.rect = rect;
+                 o.conf = conf;
+                 o.iou = iou;
+                 o.max_det = max_det;
+                 o.agnostic = agnostic;
+                 o.oks = oks;
+                 o.threads = threads;
+                 o.streams = streams;
+                 o.vram_budget = vram_budget;
+                 o.stage_times = stage_times;
+                 const py::gil_scoped_release release;
+                 return std::make_unique<Engine>(path, o);
+             }),
+             py::kw_only(), py::arg("path"), py::arg("spec"), py::arg("device"), py::arg("precision"), py::arg("imgsz"),
+             py::arg("batch"), py::arg("rect"), py::arg("conf"), py::arg("iou"), py::arg("max_det"),
+             py::arg("agnostic"), py::arg("oks"), py::arg("threads"), py::arg("streams"), py::arg("vram_budget"),
+             py::arg("stage_times"))
         .def(
             "infer",
             [](Engine& engine, const std::vector<py::object>& pictures, const std::string& color,

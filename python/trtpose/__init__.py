@@ -11,6 +11,7 @@ from .device import DevicePoses
 from .engine import Engine, letterbox
 from .errors import BudgetError, DeviceError, Error, InputError, ModelError
 from .info import model_info, system_info
+from .nv12 import Nv12
 from .results import Poses
 from .spec import ModelSpec
 
@@ -26,6 +27,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "ModelSpec",
+    "Nv12",
     "Poses",
     "__version__",
     "build",

@@ -14,6 +14,7 @@ __all__: list[str] = [
     "DeviceArray",
     "DevicePoses",
     "Engine",
+    "Nv12",
     "backends",
     "cuda_version",
     "find_spec",
@@ -25,6 +26,12 @@ __all__: list[str] = [
     "time_network",
     "version",
 ]
+
+class Nv12:
+    """
+    A frame of decoded video; see trtpose.Nv12.
+    """
+    def __init__(self, luma: typing.Any, chroma: typing.Any, *, bt709: bool, full_range: bool) -> None: ...
 
 class DeviceArray:
     """
@@ -95,6 +102,7 @@ class Engine:
         threads: typing.SupportsInt | typing.SupportsIndex,
         streams: typing.SupportsInt | typing.SupportsIndex,
         vram_budget: typing.SupportsInt | typing.SupportsIndex,
+        stage_times: bool,
     ) -> None: ...
     def clone(self) -> Engine: ...
     def infer(
@@ -208,7 +216,7 @@ def parse_device_array(
 
 def read_model_file(path: str) -> dict:
     """
-    What a model file says of itself. Raises ModelError.
+    What a model file says of itself; 'engine' is None unless it is an engine file. Raises ModelError.
     """
 
 def time_network(

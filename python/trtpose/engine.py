@@ -13,6 +13,7 @@ import numpy.typing as npt
 from . import _core
 from .device import DevicePoses
 from .errors import InputError
+from .nv12 import Nv12
 from .results import Poses
 from .spec import ModelSpec
 
@@ -69,6 +70,13 @@ def _frames(batch: Any) -> list[Any]:
     return list(batch) if len(shape) == 4 else [batch]
 
 
+def _native(frame: Any) -> Any:
+    """A frame as the native side takes it."""
+    if not isinstance(frame, Nv12):
+        return frame
+    return _core.Nv12(frame.luma, frame.chroma, bt709=frame.matrix == "bt709", full_range=frame.full_range)
+
+
 class Engine:
     """A pose network and everything around it: frames in, people out.
 
@@ -91,6 +99,7 @@ class Engine:
         streams: how many clones may run at the same time on the CPU.
         vram_budget: bytes the engine may plan for, a number or a text such as ``"2GiB"``. Where not even the smallest
             batch fits, weights stay in the host's memory if the engine was built to stream them.
+        stage_times: on a GPU, clock decode and NMS apart from the network, for :attr:`timings`. It costs a little.
 
     Raises:
         ModelError: the model cannot be read, or its spec is missing or does not fit.
@@ -119,6 +128,7 @@ class Engine:
         threads: int = 0,
         streams: int = 1,
         vram_budget: int | str | None = None,
+        stage_times: bool = False,
     ) -> None:
         if batch is not None and batch < 1:
             raise InputError(f"batch {batch} must be at least 1")
@@ -138,6 +148,7 @@ class Engine:
             threads=threads,
             streams=streams,
             vram_budget=parse_bytes(vram_budget),
+            stage_times=stage_times,
         )
         self.model = os.fspath(model)
         self.spec = ModelSpec.from_json(self._core.spec_json, source=self.model)
@@ -188,9 +199,10 @@ class Engine:
             batch: one height×width×3 uint8 frame, a list of them (sizes may differ) or an N×height×width×3 array;
                 numpy, or anything with ``__dlpack__`` in host memory. A float32 array N×3×height×width is taken as
                 letterboxed and normalised already; the results are then in its pixels. An engine on a GPU also takes
-                arrays there, through ``__dlpack__`` or ``__cuda_array_interface__``, and reads them in place.
+                arrays there, through ``__dlpack__`` or ``__cuda_array_interface__``, and reads them in place. A frame
+                of decoded video is given as :class:`Nv12`.
             conf, iou, max_det, agnostic, nms: as in the constructor, for this call alone.
-            color: channel order of the frames, ``bgr`` or ``rgb``.
+            color: channel order of the frames, ``bgr`` or ``rgb``; of no matter for :class:`Nv12`.
             output: ``poses``, or ``device`` for arrays left on the engine's device.
 
         Returns:
@@ -209,7 +221,7 @@ class Engine:
         }
         if output not in ("poses", "device"):
             raise InputError(f"output {output!r} is not known; use poses or device")
-        frames = _frames(batch)
+        frames = [_native(frame) for frame in _frames(batch)]
         letterboxed = (
             len(frames) > 0
             and not _core.is_device_array(frames[0])
@@ -279,7 +291,12 @@ class Engine:
 
     @property
     def timings(self) -> dict[str, float]:
-        """Milliseconds of the last :meth:`infer`: ``letterbox, network, decode, nms, total``."""
+        """Milliseconds of the last :meth:`infer`: ``letterbox, network, decode, nms, total``.
+
+        On a GPU its own clock, and of calls that bring the results to the host alone. ``network`` holds decode and NMS
+        too, unless the engine was opened with ``stage_times``; ``letterbox`` the wait for the upload, ``nms`` the way
+        of the results to the host. ``total`` is the host's clock; as batches overlap, the stages may add up to more.
+        """
         return self._core.timings
 
     def __repr__(self) -> str:
@@ -324,7 +341,7 @@ def letterbox(
     Before normalisation the bytes equal ``cv2.resize(INTER_LINEAR)`` followed by ``cv2.copyMakeBorder``.
 
     Args:
-        frame: height×width×3 uint8.
+        frame: height×width×3 uint8, or :class:`Nv12`.
         size: height and width of the input in pixels, or one number for both.
         color: channel order of the frame.
         spec: colour order, mean, std and pad of the network; by default RGB divided by 255, pad 114.
@@ -335,4 +352,4 @@ def letterbox(
     Raises:
         InputError: the frame or the size cannot be used.
     """
-    return _core.letterbox(frame, parse_imgsz(size), color, spec.to_json() if spec else "")[0]
+    return _core.letterbox(_native(frame), parse_imgsz(size), color, spec.to_json() if spec else "")[0]

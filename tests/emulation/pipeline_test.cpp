@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <numeric>
 #include <thread>
 
@@ -706,6 +707,46 @@ TEST_F(PipelineTest, FramesOnTheGpuAreReadWhereTheyAre) {
     expect_equal(engine.infer(mine), wanted);
 }
 
+TEST_F(PipelineTest, VideoOnTheGpuIsReadWhereItIs) {
+    std::mt19937 random(seed());
+    std::vector<uint8_t> bytes(100 * 80);
+    for (auto& byte : bytes) byte = static_cast<uint8_t>(random());
+    ImageView one;  // both planes in one, rows padded
+    one.format = PixelFormat::nv12;
+    one.width = 62;
+    one.height = 46;
+    one.data = bytes.data();
+    one.stride = 70;
+    ImageView two = one;  // odd sides, the planes apart
+    two.width = 61;
+    two.height = 45;
+    two.chroma = bytes.data() + 5000;
+    two.chroma_stride = 64;
+    two.yuv = YuvColor::bt709_full;
+    network_->answer = [](const float* image, Size size, const std::vector<float*>& outputs) {
+        const auto cells = static_cast<size_t>((size.height / 8) * (size.width / 8));
+        std::fill_n(outputs[0], kFields * cells, 0.0f);
+        const float row[] = {40, 30, 8, 16, 0.5f};
+        for (size_t f = 0; f < 5; ++f) outputs[0][f * cells] = row[f];
+        const size_t numbers = 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width);
+        for (size_t i = 0; i < numbers; ++i) outputs[0][(5 + i % 6) * cells] += image[i] * static_cast<float>(i % 13);
+    };
+    const auto wanted = expected({one, two});
+    ASSERT_NE(wanted[0].keypoints, wanted[1].keypoints);
+    const OnGpu memory(bytes.data(), bytes.size());
+    const auto* const there = static_cast<const uint8_t*>(memory.data());
+    std::vector<ImageView> mine = {one, two};
+    mine[0].data = mine[1].data = there;
+    mine[1].chroma = there + 5000;
+    mine[0].device = mine[1].device = {DeviceType::cuda, 0};
+    Engine engine = make(batch_of(2));
+    for (int call = 0; call < 3; ++call) expect_equal(engine.infer(mine), wanted);
+    std::vector<ImageView> mixed_sides = {one, mine[1]};
+    expect_equal(engine.infer(mixed_sides), wanted);
+    mine[1].chroma = bytes.data() + 5000;
+    TRTPOSE_EXPECT_ERROR(engine.infer(mine), ErrorCode::input, "frame 1: its memory is not a GPU's");
+}
+
 TEST_F(PipelineTest, AnEngineKeepsToItsGpuAndLeavesTheCallersAlone) {
     const auto frames = mixed(3);
     const auto wanted = expected(views(frames));
@@ -1119,6 +1160,56 @@ TEST_F(PipelineTest, ClonesRunInThreadsOfTheirOwn) {
     }
     for (auto& thread : threads) thread.join();
     EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(PipelineTest, ClonesOnTwoGpusRunAtTheSameTime) {
+    // Everything at once: capturing, moving, splitting, results that wander between the threads.
+    behaviour_->scratch = [](int batch, Size) { return static_cast<size_t>(batch) * 5000; };
+    const auto frames = mixed(7);
+    const auto wanted = expected(views(frames));
+    EngineOptions options = batch_of(3);
+    options.vram_budget = size_t{200} << 20;
+    const auto behaviour_there = std::make_shared<CudaBehaviour>();
+    behaviour_there->scratch = behaviour_->scratch;
+    std::vector<Engine> engines;
+    for (const int device : {0, 1}) {
+        EngineOptions one = options;
+        one.threads = 2;
+        engines.emplace_back(std::make_unique<EmulatedSession>(network_, device ? behaviour_there : behaviour_, device),
+                             spec_, one);
+    }
+    std::mutex mutex;
+    std::vector<DevicePoses> left;
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) {
+        threads.emplace_back([&, i] {
+            Engine copy = engines[static_cast<size_t>(i % 2)].clone();
+            for (int round = 0; round < 4; ++round) {
+                Engine& used = round % 2 ? engines[static_cast<size_t>((i + 1) % 2)] : copy;
+                Thresholds t = used.thresholds();
+                t.max_det = round == 2 ? 7 : 300;
+                const auto got = used.infer(views(frames), t);
+                for (size_t k = 0; k < frames.size(); ++k) wrong += got[k].boxes != wanted[k].boxes;
+                DevicePoses poses = used.infer_device(views(frames), t);
+                cudaPointerAttributes attributes{};
+                wrong += (cudaPointerGetAttributes)(&attributes, poses.boxes) != cudaSuccess;
+                wrong += attributes.device != used.session().device.index;
+                poses.wait(reinterpret_cast<void*>(1));
+                poses.synchronize();
+                for (size_t k = 0; k < frames.size(); ++k) wrong += poses.counts[k] != wanted[k].count;
+                const std::lock_guard lock(mutex);
+                left.push_back(poses);
+                if (left.size() > 3) left.erase(left.begin());  // another thread's, perhaps of the other GPU
+            }
+            wrong += current_device() != 0;
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(wrong, 0);
+    EXPECT_EQ(emulation::fault(), "");
+    engines.clear();
+    left.clear();
 }
 
 TEST_F(PipelineTest, TheClockOfTheGpuIsReported) {

@@ -118,7 +118,7 @@ struct Engine::Impl {
         imgsz = options.imgsz.height || options.imgsz.width ? options.imgsz : shapes->usual_size();
         shapes->check_size(imgsz);
         require(!(options.rect && shapes->one_size()), ErrorCode::input, "rect: model ", spec.name, " takes only ",
-                engine::size_text(imgsz), "; rect needs a network of several sizes");
+                engine::size_text(imgsz), "; export or build it with a dynamic size to use rect");
     }
 
     void choose_batch(int settled) {
