@@ -539,8 +539,9 @@ def test_nothing_is_imported_before_it_is_used() -> None:
     import subprocess
 
     code = (
-        "import sys, trtpose; assert 'trtpose.build' not in sys.modules; build = trtpose.build; "
-        "assert callable(build); assert not {'onnx', 'torch', 'tensorrt', 'tensorrt_rtx_bindings'} & set(sys.modules)"
+        "import inspect, sys, trtpose; assert 'trtpose.build' not in sys.modules; build = trtpose.build; "
+        "assert 'precision' in inspect.signature(build).parameters; "
+        "assert not {'onnx', 'torch', 'tensorrt', 'tensorrt_rtx_bindings'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 

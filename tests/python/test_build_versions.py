@@ -530,6 +530,47 @@ def test_interrupted(version: str, use: Any, model: Path, tmp_path: Path, ctrl_c
     assert lines == (["TensorRT 8.6.1.6 cannot be interrupted; stopping when it comes back"] if version == "8" else [])
 
 
+def test_leaving_at_once(use: Any, model: Path, tmp_path: Path, ctrl_c: Callable[[], None]) -> None:
+    """A second Ctrl-C does not wait for a library that cannot be stopped."""
+    module = use("8")
+    go_on = threading.Event()
+    lines: list[str] = []
+
+    def run() -> None:
+        if not go_on.is_set():
+            for _ in range(2):
+                ctrl_c()
+                time.sleep(0.1)  # for the main thread to see it
+            assert go_on.wait(60)
+
+    module.told["run"] = run
+    with pytest.raises(KeyboardInterrupt):
+        trtpose.build(model, tmp_path / "x.engine", precision="fp32", report=lines.append)
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "trtpose-build")
+    go_on.set()
+    thread.join(60)
+    assert len(lines) == 1
+    assert list(tmp_path.glob("*engine*")) == []
+
+
+def test_terminated(use: Any, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    module = use("10")
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def run() -> None:
+        module.told["run"] = None
+        signal.pthread_kill(main, signal.SIGTERM)
+        time.sleep(0.1)  # for the main thread to see it
+
+    module.told["run"] = run
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["build", str(model), "-o", str(tmp_path / "x.engine"), "--fp32"])
+    assert stop.value.code == 143
+    assert "wrote" not in capfd.readouterr().out
+    assert list(tmp_path.glob("*engine*")) == []
+
+
 def test_progress(use: Any, model: Path, tmp_path: Path) -> None:
     use("10")
     seen: list[tuple[str, float]] = []

@@ -466,8 +466,7 @@ def build(
 class _Callable(ModuleType):
     """``trtpose.build`` is the folder of this code and, for its users, the function in it."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Built:
-        return build(*args, **kwargs)
+    __call__ = staticmethod(build)
 
 
 sys.modules[__name__].__class__ = _Callable
