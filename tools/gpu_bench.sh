@@ -54,8 +54,9 @@ stage_engines() {
     "$python" benchmarks/gpu.py measure --json "$parts/engines.json" --pictures "$pictures" "${lists[@]}"
 }
 
-status=0
-gpu_stages "ops prepare engines" "$@" || status=1
+gpu_stages "ops prepare engines" "$@"
+status=$?
+set -e
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1 | tr -cs 'A-Za-z0-9\n' '-' | tr 'A-Z' 'a-z')
 out=benchmarks/results/$(date +%F)-${gpu%-}.json
 mkdir -p benchmarks/results

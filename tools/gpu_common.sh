@@ -76,7 +76,8 @@ gpu_builder() {
     fi
 }
 
-# gpu_stages "KNOWN..." [STAGE...]: run each in a shell of its own and sum up.
+# gpu_stages "KNOWN..." [STAGE...]: run each in a shell of its own and sum up. Leaves -e off: a caller that goes on sets it
+# again, and does not call this as a condition, in which -e would mean nothing in the stages.
 gpu_stages() {
     local known=$1 stage status start summary=() failed=0
     shift
@@ -95,14 +96,12 @@ gpu_stages() {
     for stage in "${stages[@]}"; do
         echo "=== $name $stage"
         start=$SECONDS
-        # Not as a condition, in which -e would mean nothing.
         set +e
         (
             set -e
             "stage_$stage"
         )
         status=$?
-        set -e
         case $status in
             0) summary+=("$stage: passed in $((SECONDS - start)) s") ;;
             77) summary+=("$stage: NOT RUN: $(cat "$not_run")") ;;
