@@ -456,7 +456,8 @@ def _search(
     judge = _Fake(cost)
     monkeypatch.setattr(quantizer, "_GROUPS", 8)
     monkeypatch.setattr(quantizer, "judge_for", lambda *_: (judge, "5 pictures"))
-    result = quantize(folder / "small.onnx", folder / "pictures", output=tmp_path / "o.onnx", cache=False, **options)
+    options = {"output": tmp_path / "o.onnx", "cache": False, "max_drop": 1.0, **options}
+    result = quantize(folder / "small.onnx", folder / "pictures", **options)
     return result, judge
 
 

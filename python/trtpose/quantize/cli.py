@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="OUT.onnx", help="where to write (default: MODEL.int8.onnx or MODEL.fp16.onnx)")
     add("--annotations", metavar="FILE", help="COCO keypoint annotations; the loss is then measured as AP")
     add("--images", metavar="DIR", help="pictures to measure on (default: those of --calib not calibrated on)")
-    add("--max-drop", type=_points, default=1.0, metavar="X", help="points that may be lost (default: 1.0)")
+    add("--max-drop", type=_points, metavar="X", help="points that may be lost (default: 1 of AP, else 5 of agreement)")
     add("--method", choices=METHODS, default="percentile", help="how ranges are chosen (default: percentile)")
     add("--count", type=_count, metavar="N", help="calibration pictures (default: all, at most 128)")
     add("--limit", type=_count, default=200, metavar="N", help="pictures to measure on at most (default: 200)")
@@ -144,14 +144,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _half(args: argparse.Namespace, common: dict[str, Any], say: Any) -> bool:
     from .half import convert
+    from .quantizer import MAX_DROP
 
     made = convert(args.model, args.calib, **common)
     for line in made.report.lines():
         say(line)
     say(f"wrote {made.path} ({made.path.stat().st_size / 1e6:.1f} MB)")
-    if made.report.loss is not None and made.report.loss > args.max_drop:
+    limit = MAX_DROP[made.report.kind or "AP"] if args.max_drop is None else args.max_drop
+    if made.report.loss is not None and made.report.loss > limit:
         raise InputError(
-            f"{made.path}: was written, but FP16 loses {made.report.loss:.2f} points, more than {args.max_drop:g}; "
+            f"{made.path}: was written, but FP16 loses {made.report.loss:.2f} points, more than {limit:g}; "
             "keep more nodes in FP32 with --keep"
         )
     return True
