@@ -545,6 +545,14 @@ TEST_F(PipelineTest, WeightsAreStreamedWhereTheBudgetNeedsIt) {
     TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "weights 2");
     options.batch = 4;
     TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "batch 1 needs");
+    // An engine that cannot: it could have been built to.
+    behaviour_->streamable = 0;
+    options.batch = 0;
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "take a smaller batch or size, or a larger budget");
+    network_->profiles = {{{1, 3, 64, 96}, {1, 3, 64, 96}, {8, 3, 64, 96}}};
+    TRTPOSE_EXPECT_ERROR(make(options), ErrorCode::budget, "build the engine with --weight-streaming");
+    behaviour_->streamable = 6 << 20;
+    network_->profiles.clear();
     // A batch that was asked for is not worth it.
     behaviour_->kept_away = 0;
     network_->activation_bytes = 1 << 20;
@@ -1094,6 +1102,28 @@ TEST_F(PipelineTest, ResultsThatAreHeldCountForTheBudget) {
     held.push_back(engine.infer_device(two, engine.thresholds()));
     EXPECT_LE(emulation::device_bytes(), options.vram_budget);
     EXPECT_EQ(engine.infer({&frame.view, 1})[0].count, 3);
+    held.clear();
+
+    // Also to a shape that needs all there is.
+    const auto fits = [&](Engine& used, int max_det) {
+        Thresholds t;
+        t.max_det = max_det;
+        try {
+            return used.infer({&frame.view, 1}, t).size() == 1;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::budget) << error.what();
+            return false;
+        }
+    };
+    int most = 300;
+    Engine fresh = make(options);
+    while (fits(fresh, most + 20)) most += 20;
+    EXPECT_GT(most, 300);
+    Engine kept = make(options);
+    for (int i = 0; i < 4; ++i) held.push_back(kept.infer_device({&frame.view, 1}, kept.thresholds()));
+    EXPECT_FALSE(fits(kept, most)) << "they are held";
+    held.clear();
+    EXPECT_TRUE(fits(kept, most));
 }
 
 TEST_F(PipelineTest, AnotherStreamWaitsForTheResults) {

@@ -408,6 +408,10 @@ private:
                            buffers_.oks == t.oks && shape.scratch_bytes <= held_.scratch;
         if (!known || largest > largest_) {
             Demand wanted = measure(shape, run.batch, run.size, t, largest, held_.slot);
+            if (setup_.budget && wanted.plan.total() > setup_.budget) {
+                results_->clear();
+                wanted = measure(shape, run.batch, run.size, t, largest, held_.slot);
+            }
             check_budget(setup_, wanted.plan, run.batch, run.size);
             keep_what_is_there(wanted);
             if (wanted.arena() != held_.arena() || wanted.scratch != held_.scratch || wanted.slot != held_.slot ||

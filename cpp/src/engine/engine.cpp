@@ -143,10 +143,15 @@ struct Engine::Impl {
             check_budget(setup(), plan(batch, 0), batch, imgsz, text("batch ", n, " fits"));
         stream_weights();
         const MemoryPlan left = plan(batch, 0);
-        if (left.total() > options.vram_budget && batch > smallest) {
-            const size_t least = plan(smallest, 0).total();
-            check_budget(setup(), left, batch, imgsz, text("batch ", smallest, " needs ", engine::mebibytes(least)));
+        if (left.total() <= options.vram_budget) return;
+        const SessionInfo& info = session->info();
+        std::string remedy;
+        if (batch > smallest) {
+            remedy = text("batch ", smallest, " needs ", engine::mebibytes(plan(smallest, 0).total()));
+        } else if (!info.profiles.empty() && info.streamable_weight_bytes == 0) {
+            remedy = "take a smaller size; or build the engine with --weight-streaming";
         }
+        check_budget(setup(), left, batch, imgsz, remedy);
     }
 
     /// Leave as much of the weights in the host's memory as the budget asks for and the network can do.
@@ -155,9 +160,9 @@ struct Engine::Impl {
         if (streamable == 0) return;
         MemoryPlan now = pipeline->plan(batch, imgsz, defaults, 0);
         size_t keep = now.weights;
-        while (keep > 0 && now.total() > options.vram_budget) {
+        for (size_t step = 0; keep > 0 && now.total() > options.vram_budget; step = streamable / 16) {
             // Streaming takes memory of its own, known only afterwards: by and by, but in a few steps.
-            keep -= std::min(keep, std::max(now.total() - options.vram_budget, streamable / 8));
+            keep -= std::min(keep, std::max(now.total() - options.vram_budget, step));
             session->limit_weights(keep);
             now = pipeline->plan(batch, imgsz, defaults, 0);
         }
