@@ -34,7 +34,8 @@ stage_kernels() {
 stage_arrays() {
     gpu_configure
     gpu_python_package
-    "$python" -m pytest -p no:cacheprovider -q tests/gpu/test_arrays.py
+    # The libraries' own deprecations are no failures here.
+    "$python" -m pytest -p no:cacheprovider -W default -q tests/gpu/test_arrays.py
 }
 
 stage_tensorrt() {
@@ -52,7 +53,7 @@ stage_tensorrt() {
     export TRTPOSE_GPU_ENGINES=$out
     cmake --build "$build" --target trtpose_tensorrt_gpu_test
     "$build/tests/gpu/trtpose_tensorrt_gpu_test" --gtest_brief=1 || status=1
-    "$python" -m pytest -p no:cacheprovider -q -s tests/gpu/test_engines.py || status=1
+    "$python" -m pytest -p no:cacheprovider -W default -q -s tests/gpu/test_engines.py || status=1
     return $status
 }
 
