@@ -52,12 +52,12 @@ protected:
 };
 
 TEST_F(TensorRtEngineTest, EqualsTheCpuInBatchesOfEverySize) {
-    const auto frames = mixed(11);
+    const auto frames = mixed(7);
     const auto wanted = expected(views(frames));
-    for (const uint64_t seed : {0, 1, 2, 3}) {
+    for (const uint64_t seed : {0, 3}) {
         SCOPED_TRACE(seed);
         emulation::set_schedule(seed);
-        for (const int batch : {1, 4, 8}) {
+        for (const int batch : {1, 4}) {
             Engine engine = make(batch_of(batch));
             for (int call = 0; call < 3; ++call) expect_equal(engine.infer(views(frames)), wanted);
         }
@@ -114,7 +114,7 @@ TEST_F(TensorRtEngineTest, GraphsOfManyShapesComeAndGo) {
     for (const uint64_t seed : {0, 7}) {
         emulation::set_schedule(seed);
         Engine engine = make(options);
-        for (int call = 0; call < 4; ++call) expect_equal(engine.infer(views(frames)), wanted);
+        for (int call = 0; call < 2; ++call) expect_equal(engine.infer(views(frames)), wanted);
         // Few enough to stay: then all is in graphs.
         const std::vector<ImageView> few(4, frames[0].view);
         for (int call = 0; call < 2; ++call) engine.infer(few);
@@ -215,7 +215,7 @@ TEST_F(TensorRtEngineTest, RunsOnTheGpuAskedFor) {
 
 TEST_F(TensorRtEngineTest, EveryCudaCallMayFail) {
     // The same promise as for the pipeline alone: an Error, nothing left behind, the next engine works.
-    const auto frames = mixed(3);
+    const auto frames = mixed(1);
     const auto wanted = expected(views(frames));
     const std::string path = write();
     int failed = 0;
@@ -223,7 +223,7 @@ TEST_F(TensorRtEngineTest, EveryCudaCallMayFail) {
         SCOPED_TRACE(number);
         emulation::fail_call_number(number, cudaErrorMemoryAllocation);
         try {
-            Engine engine(open(path), spec_, batch_of(2));
+            Engine engine(open(path), spec_, batch_of(1));
             for (int call = 0; call < 2; ++call) engine.infer(views(frames));
         } catch (const Error& error) {
             ++failed;

@@ -54,7 +54,7 @@ std::vector<fs::path> package_folders() {
     for (std::string folder; std::getline(named, folder, ':');) {
         if (!folder.empty()) out.emplace_back(folder);
     }
-    out.push_back(fs::path(module_folder()) / ".." / "..");
+    out.push_back((fs::path(module_folder()) / ".." / "..").lexically_normal());
     return out;
 }
 
