@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scripts that test and measure on a GPU, as far as they go without one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ("gpu_test", "gpu_bench")
+
+pytestmark = pytest.mark.skipif(not (ROOT / "tools" / "gpu_common.sh").is_file(), reason="not the source tree")
+
+
+def fake_gpu(folder: Path) -> Path:
+    """A folder with an nvidia-smi that sees a GPU."""
+    folder.mkdir()
+    program = folder / "nvidia-smi"
+    program.write_text('#!/bin/sh\ncase "$*" in *query-gpu*) echo "Fake GPU";; esac\n')
+    program.chmod(0o755)
+    return folder
+
+
+def run(command: list[str], path: str, **env: str) -> subprocess.CompletedProcess[str]:
+    values = {**os.environ, "PATH": path, **env}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=values, check=False, timeout=60)
+
+
+def plain_path(folder: Path) -> str:
+    """What the scripts need of the system, and no nvidia-smi."""
+    folder.mkdir()
+    for name in ("bash", "dirname", "env", "mktemp", "rm", "cat"):
+        found = shutil.which(name)
+        assert found, name
+        (folder / name).symlink_to(found)
+    return str(folder)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_without_a_gpu_they_say_so(script: str, tmp_path: Path):
+    done = run([f"tools/{script}.sh"], plain_path(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"{script.replace('_', '-')}: no NVIDIA GPU or driver on this machine: nothing was run\n"
+
+
+def test_a_stage_that_is_none(tmp_path: Path):
+    path = f"{fake_gpu(tmp_path / 'gpu')}:{os.environ['PATH']}"
+    done = run(["tools/gpu_test.sh", "everything"], path)
+    assert done.returncode == 2
+    assert "no stage 'everything'; there are: kernels arrays tensorrt sanitize" in done.stderr
+
+
+def test_stages_go_on_after_a_failure(tmp_path: Path):
+    script = tmp_path / "stages.sh"
+    script.write_text(
+        "set -euo pipefail\n"
+        ". tools/gpu_common.sh try\n"
+        "stage_bad() { false; echo 'went on'; }\n"
+        "stage_none() { gpu_not_run 'there is no such thing'; }\n"
+        "stage_good() { echo works; }\n"
+        'gpu_stages "bad none good" "$@"\n'
+        "status=$?\n"
+        'echo "status $status"\n'
+    )
+    path = f"{fake_gpu(tmp_path / 'gpu')}:{os.environ['PATH']}"
+    done = run(["bash", str(script)], path)
+    assert "went on" not in done.stdout
+    lines = done.stdout.splitlines()[-5:]
+    assert lines[0] == "=== try summary"
+    assert lines[1].startswith("bad: FAILED after ")
+    assert lines[2] == "none: NOT RUN: there is no such thing"
+    assert lines[3].startswith("good: passed in ")
+    assert lines[4] == "status 1"
+    assert run(["bash", str(script), "good"], path).stdout.splitlines()[-1] == "status 0"
+
+
+@pytest.fixture(scope="module")
+def gpu() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("trtpose_benchmarks_gpu", ROOT / "benchmarks" / "gpu.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def figures(batch: int, **ratios: float) -> dict[str, Any]:
+    return {
+        "batch": batch,
+        "stages": {"total": {"median_ms": 2.0}},
+        "ratios": {"total_to_network": 1.2, "throughput_to_network": 0.97, **ratios},
+        "memory": {"vram": {"risen_bytes": 512 << 20}},
+    }
+
+
+def test_the_goals(gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    engines = [
+        {"name": "w6-pose-fp16", "precision": "fp16", "batch": None, "bench": figures(1)},
+        {
+            "name": "w6-pose-fp16-batch",
+            "precision": "fp16",
+            "batch": "1:16:16",
+            "bench": {"batches": [figures(1, total_to_network=1.1), {"batch": 4, "problem": "no room"}, figures(16)]},
+        },
+        {"name": "w6-pose-int8", "problem": "could not be built"},
+        {"name": "other-fp16", "precision": "fp16", "batch": None, "bench": figures(1)},
+    ]
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (parts / "engines.json").write_text(json.dumps({"engines": engines}))
+    assert gpu.merge(parts, tmp_path / "out.json") == 0
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert [(goal["goal"].split(":")[0], goal["met"]) for goal in written["goals"]] == [
+        ("w6-pose-fp16 batch 1", False),
+        ("w6-pose-fp16 batch 1", True),
+        ("w6-pose-fp16-batch batch 1", True),
+        ("w6-pose-fp16-batch batch 1", True),
+        ("w6-pose-fp16-batch batch 16", True),
+    ]
+    assert "1.2 of 1.1: MISSED" in capsys.readouterr().out
+    for engine in engines:
+        gpu.report(engine)
+    out = capsys.readouterr().out
+    assert "no room" in out
+    assert "could not be built" in out
+
+
+def test_nothing_measured_is_nothing_written(gpu: ModuleType, tmp_path: Path):
+    assert gpu.merge(tmp_path, tmp_path / "out.json") == 1
+    assert not (tmp_path / "out.json").exists()
