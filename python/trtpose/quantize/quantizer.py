@@ -420,7 +420,7 @@ def judge_for(
         chosen, what = [others[i] for i in spread(len(others), limit)], "pictures not calibrated on"
     else:
         chosen = [pictures.paths[i] for i in spread(len(pictures), limit)]
-        what = "the calibration pictures, for want of others"
+        what = "calibration pictures, for want of others"
     return AgreementJudge(source.spec, source.size, source.path, chosen), f"{len(chosen)} {what}"
 
 
