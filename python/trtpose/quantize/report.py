@@ -194,7 +194,7 @@ class Report:
         if self.reference is None or not self.steps:
             return
         points = [(1.0, self.reference.points, "float")]
-        points += [(s.speed, s.points, "INT8" if not s.floating else f"-{len(s.floating)}") for s in self.steps]
+        points += [(s.speed, s.points, "INT8" if not s.floating else f"{len(s.floating)} float") for s in self.steps]
         values = [y for _, y, _ in points if np.isfinite(y)] or [0.0]
         floor = self.reference.points - self.max_drop
         low, high = min([*values, floor]), max(values)
@@ -221,7 +221,8 @@ class Report:
         for x, y, name in points:
             if np.isfinite(y):
                 cv2.circle(canvas, place(x, y), 5, _BLUE, -1, cv2.LINE_AA)
-                _text(canvas, name, (place(x, y)[0] + 8, place(x, y)[1] - 8), 0.42)
+                at = place(x, y)[0] + 8
+                _text(canvas, name, (min(at, left + width - 48), place(x, y)[1] - 8), 0.42)
 
     @staticmethod
     def _draw_groups(canvas: NDArray[np.uint8], rows: list[Group], left: int) -> None:
