@@ -471,12 +471,42 @@ def test_a_failed_build(version: str, use: Any, model: Path, tmp_path: Path) -> 
         "IBuilder::buildSerializedNetwork: Error Code 10: Internal Error (Could not find any implementation for node "
         "model.0/Conv.)"
     )
-    with pytest.raises(ModelError, match=r"cannot build it \(Internal Error \(Could not find any implementation"):
+    with pytest.raises(
+        ModelError, match=r"cannot build it: Could not find any implementation for node model\.0/Conv; try"
+    ):
         trtpose.build(model, tmp_path / "x.engine", precision="fp32")
     told["fail"] = "[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)"
     with pytest.raises(BudgetError, match=r"not enough free memory .*Cuda Runtime \(out of memory\).*--workspace"):
         trtpose.build(model, tmp_path / "x.engine", precision="fp32")
     assert list(tmp_path.glob("*engine*")) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "IBuilder::buildSerializedNetwork: Error Code 1: Myelin ([pass.cpp:337: check_op] Cannot compile operation "
+            "'/a/MatMul' for Turing (SM75): FP32 GEMM is not supported)",
+            "Cannot compile operation '/a/MatMul' for Turing (SM75): FP32 GEMM is not supported",
+        ),
+        (
+            "IBuilder::buildSerializedNetwork: Error Code 6: API Usage Error (Unable to load library: lib.so.1: no "
+            "such file In Impl at /_src/common/dl.cpp:12)",
+            "Unable to load library: lib.so.1: no such file",
+        ),
+        (
+            "2: [optimizer.cpp::validate::3331] Error Code 2: Internal Error (Assertion engine != nullptr failed. )",
+            "Assertion engine != nullptr failed",
+        ),
+        (
+            "Assertion failed: shiftIsAllZeros(zeroPoint): Non-zero zero point is not supported. Please set something.",
+            "Non-zero zero point is not supported",
+        ),
+        ("[ModelImporter.cpp:140] bad\nnode", "bad node"),
+    ],
+)
+def test_what_libraries_say_in_one_sentence(said: str, told: str) -> None:
+    assert library._clean(said) == told
 
 
 @pytest.mark.parametrize("version", EVERY)

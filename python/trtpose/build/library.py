@@ -563,8 +563,9 @@ def _inspected(library: Library, request: Request, compiled: Compiled, log: Any)
     engine = runtime.deserialize_cuda_engine(compiled.plan)
     if engine is None:
         raise ModelError(f"{request.name}: {library.title} does not open the engine it built ({_reason(log.errors)})")
-    information = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    shares = precision.of_engine(information)
+    inspector = engine.create_engine_inspector()
+    json = trt.LayerInformationFormat.JSON
+    shares = precision.of_engine(inspector.get_engine_information(json)) if inspector is not None else None
     if shares is not None and shares.convolutions:
         precision.verify(request.asked, shares, request.name)
     fields = dict(compiled.__dict__)
@@ -596,9 +597,12 @@ def _clean(text: str) -> str:
     """One sentence out of a message of the library, without its source files and counters."""
     line = " ".join(text.split())
     line = re.sub(r"^.*?Error Code \d+: ", "", line)
-    line = re.sub(r"^\S+\.(cpp|h|hpp):\d+\]?:? *", "", line)
+    line = re.sub(r"^\S+\.(cpp|h|hpp):\d+:? +|\[\S+\.(cpp|h|hpp):\d+(: \w+)?\] *", "", line)
     line = re.sub(r"^.*?Assertion failed: (.*?\)|[^:]*?): ", "", line)
     line = re.sub(r"\s*In \S+ at \S+\.(cpp|h|hpp):\d+\.?\)?$", "", line)
+    wrapped = re.match(r"(?:Internal [Ee]rror|API Usage Error|Myelin) \((.*)", line)
+    if wrapped:
+        line = wrapped[1].removesuffix(")")
     line = line.split(". ")[0].strip().rstrip(".")
     return line[:300]
 
@@ -630,7 +634,7 @@ def _failure(library: Library, request: Request, errors: Sequence[str]) -> Model
             f"{request.name}: the GPU has not enough free memory to build this ({_reason(errors)}); close what else "
             "uses it, or give a smaller --workspace, --tactic-memory, --batch or --imgsz"
         )
-    return ModelError(
-        f"{request.name}: {library.title} cannot build it ({_reason(errors)}); try another --opt-level or a larger "
-        "--workspace"
-    )
+    remedy = "try another --opt-level or a larger --workspace"
+    if "turing" in lower and "7.5" in request.capabilities:
+        remedy = "leave 7.5 out of --compute-capability, or build in FP16"
+    return ModelError(f"{request.name}: {library.title} cannot build it: {_reason(errors)}; {remedy}")
