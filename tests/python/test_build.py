@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -436,6 +437,43 @@ def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"refuses node a/Curl \(Curl\): .*; TensorRT knows no such operator"):
         trtpose.build(source, precision="fp32")
     assert nothing_but(tmp_path, "net.onnx")
+
+
+@pytest.mark.usefixtures("builder")
+def test_biases_in_32_bits(tmp_path: Path) -> None:
+    """As ONNX Runtime's quantisation writes them; TensorRT's parser refuses them."""
+    from trtpose.build import onnx_model
+
+    net = onnx.load(str(write_model(tmp_path / "net.onnx", batch=1)))
+    made, tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
+    pairs: list[Any] = [
+        made("QuantizeLinear", ["images", "s", "z"], ["iq"], name="iq"),
+        made("DequantizeLinear", ["iq", "s", "z"], ["id"], name="id"),
+    ]
+    net.graph.initializer.extend([tensor(np.float32(1 / 127), "s"), tensor(np.int8(0), "z"), tensor(np.int32(0), "zb")])
+    for stride in (8, 16):
+        (bias,) = (t for t in net.graph.initializer if t.name == f"b{stride}")
+        values = onnx.numpy_helper.to_array(bias)
+        bias.CopyFrom(tensor(np.rint(values * 1000).astype(np.int32), bias.name))
+        net.graph.initializer.append(tensor(np.float32(0.001), f"sb{stride}"))
+        pairs += [
+            made("QuantizeLinear", [f"w{stride}", "s", "z"], [f"wq{stride}"], name=f"wq{stride}"),
+            made("DequantizeLinear", [f"wq{stride}", "s", "z"], [f"wd{stride}"], name=f"wd{stride}"),
+            made("DequantizeLinear", [bias.name, f"sb{stride}", "zb"], [f"bd{stride}"], name=f"bd{stride}"),
+        ]
+    for node in net.graph.node:
+        stride = node.output[0].removeprefix("head_")
+        node.input[:] = ["id", f"wd{stride}", f"bd{stride}"]
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in (*pairs, *net.graph.node)]
+    del net.graph.node[:]
+    net.graph.node.extend(nodes)
+    onnx.checker.check_model(net, full_check=True)
+    with pytest.raises(AssertionError, match="type Int32 but must have type"):
+        rtx.build(net.SerializeToString())
+    onnx_model.store_weights(net, as_int8=True)
+    assert len(rtx.build(net.SerializeToString())) > 1000
+    (bias,) = (tensor for tensor in net.graph.initializer if tensor.name == "bd8")
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(bias), np.rint(values * 1000) * np.float32(0.001))
 
 
 # --- What cannot be ---------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ __all__ = [
     "weight_bytes",
 ]
 
-_FLOAT16, _UINT8 = 10, 2  # TensorProto.FLOAT16, .UINT8
+_FLOAT16, _UINT8, _INT32 = 10, 2, 6  # TensorProto.FLOAT16, .UINT8, .INT32
 _PAIRS = ("QuantizeLinear", "DequantizeLinear")
 _COMPUTE = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
@@ -277,6 +277,8 @@ def _axis(node: onnx.NodeProto) -> int:
 def store_weights(proto: onnx.ModelProto, *, as_int8: bool) -> None:
     """Bring quantised weights into the form that a TensorRT reads: the numbers are the same.
 
+    Biases in 32 bits, which other tools write and no TensorRT reads, become floats.
+
     Args:
         proto: a graph that :func:`refuse_unfit_pairs` has passed; changed in place.
         as_int8: integers before a DequantizeLinear, so that strongly typed networks compute with them whatever type the
@@ -290,11 +292,15 @@ def store_weights(proto: onnx.ModelProto, *, as_int8: bool) -> None:
     for node in proto.graph.node:
         weights = constants.get(node.input[0]) if node.op_type in _PAIRS else None
         scale = constants.get(node.input[1]) if weights is not None else None
-        if weights is None or scale is None or (node.op_type == "QuantizeLinear") != as_int8:
+        bias = weights is not None and weights.data_type == _INT32
+        if weights is None or scale is None or not (bias or (node.op_type == "QuantizeLinear") == as_int8):
             nodes.append(node)
             continue
         values = numpy_helper.to_array(weights)
         steps = _along(numpy_helper.to_array(scale).astype(np.float32), _axis(node), values.ndim)
+        if bias:
+            added[node.output[0]] = numpy_helper.from_array(values.astype(np.float32) * steps, node.output[0])
+            continue
         if as_int8:
             integers = np.clip(np.rint(values.astype(np.float32) / steps), -128, 127).astype(np.int8)
             added[node.output[0]] = numpy_helper.from_array(integers, node.output[0])
