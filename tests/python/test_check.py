@@ -451,3 +451,17 @@ def test_a_trained_network_and_its_int8_twin(shared: Path, capsys: pytest.Captur
     arguments = ["check", str(plain), str(quantised), "--images", str(shared / "images")]
     assert main([*arguments, "--tolerance-px", "12", "--min-matched", "0.9", "--max-extra", "0.1"]) == 0
     assert "written for int8" in capsys.readouterr().out
+
+
+@pytest.mark.shared
+def test_a_trained_network_in_fp16(shared: Path, tmp_path: Path):
+    """Weights rounded to FP16: the same people, keypoints moved by hundredths of a pixel, within FP16's limit."""
+    from trtpose.quantize.fp16 import to_fp16
+
+    plain = shared / "models/yolo26n-pose-256.onnx"
+    onnx.save(to_fp16(onnx.load(str(plain))).model, str(tmp_path / "half.onnx"))
+    result = check(plain, tmp_path / "half.onnx", shared / "images")
+    assert result.candidate.arithmetic == "fp16"
+    assert result.limits.tolerance_px == TOLERANCES["fp16"]
+    assert result.passed, result.verdict
+    assert 0 < result.keypoint_px.median < 0.2
