@@ -180,10 +180,14 @@ def open_library(runtime: str, driver: drivers.Driver) -> Library:
 
 def _network_flags(library: Library) -> int:
     """TensorRT 11 and RTX know strongly typed networks only, 9 and 10 on request, 8 not at all."""
-    flags = library.trt.NetworkDefinitionCreationFlag
+    flags, mask = library.trt.NetworkDefinitionCreationFlag, 0
     if library.runtime == "rtx" or library.release >= (11,):
-        return 0
-    return 1 << int(flags.STRONGLY_TYPED if library.strongly_typed else flags.EXPLICIT_BATCH)
+        return mask
+    if library.release < (10,):
+        mask |= 1 << int(flags.EXPLICIT_BATCH)
+    if library.strongly_typed:
+        mask |= 1 << int(flags.STRONGLY_TYPED)
+    return mask
 
 
 def _pin(library: Library, network: Any, config: Any, asked: str, keep: Collection[str]) -> set[int]:
