@@ -414,7 +414,7 @@ TEST_F(PipelineTest, TheSessionBorrowsItsScratchFromTheArena) {
     EXPECT_EQ(behaviour_->enqueued, before) << "from the graphs";
 
     // The block moves: nothing that was captured with the old address is launched again.
-    const Frame huge(3, 6000, 6000);
+    const Frame huge(3, 3000, 3000);
     const std::vector<ImageView> large = {huge.view};
     const auto wanted_large = expected(large, options);
     expect_equal(engine.infer(large), wanted_large);
@@ -485,11 +485,11 @@ TEST_F(PipelineTest, TheBudgetChoosesTheBatch) {
         return engine.batch();
     };
     EXPECT_EQ(make().batch(), 1) << "without a budget";
-    EXPECT_EQ(batch_for(size_t{4} << 30), 32) << "where nothing bounds it";
+    EXPECT_EQ(batch_for(fixed + 40 * each), 32) << "where nothing bounds it";
     for (const int wanted : {1, 2, 5, 17, 31}) EXPECT_EQ(batch_for(fixed + static_cast<size_t>(wanted) * each), wanted);
-    network_->profiles = {{{4, 3, 64, 96}, {8, 3, 64, 96}, {200, 3, 64, 96}}};
+    network_->profiles = {{{4, 3, 64, 96}, {8, 3, 64, 96}, {100, 3, 64, 96}}};
     EXPECT_EQ(make().batch(), 8);
-    EXPECT_EQ(batch_for(size_t{4} << 30), 200) << "the profile's own bound";
+    EXPECT_EQ(batch_for(fixed + 110 * each), 100) << "the profile's own bound";
     EXPECT_EQ(batch_for(fixed + 66 * each), 66);
     EXPECT_EQ(batch_for(fixed + 4 * each), 4);
 
