@@ -260,7 +260,6 @@ int32_t DecodeNms::onShapeChange(PluginTensorDesc const* in, int32_t inputs, Plu
             shapes.push_back(shape_of(in[i].dims));
             dims.push_back(in[i].dims);
         }
-        dims_.clear();  // nothing is ready if this throws
         heads_ = view(shapes, in[0].type);
         size_ = input_size(shapes);
         type_ = in[0].type;
