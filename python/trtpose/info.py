@@ -123,7 +123,8 @@ def _missing(info: dict[str, Any]) -> list[dict[str, str]]:
         add("GPU", "to run engines", str(info["gpu"]["problem"]))
     for backend in info["backends"]:
         if not backend["available"]:
-            add(f"backend {backend['name']}", "to run what it is for", str(backend["problem"]))
+            why = "to run ONNX models on the CPU" if backend["name"] == "openvino" else "to run engines of its kind"
+            add(f"backend {backend['name']}", why, str(backend["problem"]))
     if not info["tensorrt"]:
         add(
             "TensorRT library",
