@@ -165,7 +165,6 @@ ModelSpec Attributes::spec() const {
     for (int c = 0; c < num_classes; ++c) spec.names.push_back(std::to_string(c));
     spec.keypoints = num_keypoints;
     spec.keypoint_dims = keypoint_dims;
-    spec.sigmas = sigmas;
     if (!raw()) {
         spec.imgsz = {imgsz[0], imgsz[1]};
         return spec;

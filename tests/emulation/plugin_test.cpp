@@ -475,6 +475,9 @@ TEST_P(PluginTest, ClonesStandAlone) {
     EXPECT_EQ(build_side(*second).getMetadataString(), metadata);
     const size_t bytes = go_through_build(*second, scene, false, 1);
     expect_same_as(run(*second, scene, false, bytes), run_scene(device(), scene, false), scene);
+    // One of a plugin that knows its shapes knows them too.
+    const std::unique_ptr<IPluginV3> third(second->clone());
+    expect_same_as(run(*third, scene, false, bytes, false), run_scene(device(), scene, false), scene);
 }
 
 TEST_P(PluginTest, GoesIntoAGraph) {
