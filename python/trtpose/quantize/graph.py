@@ -108,12 +108,24 @@ class Graph:
         self.inputs: list[str] = [entry.name for entry in graph.input if entry.name not in self.constants]
         self.producer: dict[str, int] = {}
         self.readers: dict[str, list[int]] = {}
+        known = {*self.constants, *self.inputs, *(entry.values.name for entry in graph.sparse_initializer)}
         for index, node in enumerate(self.nodes):
+            # protobuf gives bytes where a file's text is not UTF-8
+            texts: list[Any] = [node.name, node.op_type, *node.input, *node.output]
+            if not all(isinstance(text, str) for text in texts):
+                raise _inconsistent("a name is not text")
+            for name in self.reads(node):
+                if name not in known:
+                    raise _inconsistent(f"{label(node)} reads {name}, which nothing makes before it")
+                self.readers.setdefault(name, []).append(index)
             for name in node.output:
+                if name in known:
+                    raise _inconsistent(f"{name} is made twice")
                 if name:
                     self.producer[name] = index
-            for name in self.reads(node):
-                self.readers.setdefault(name, []).append(index)
+                    known.add(name)
+        if missing := [name for name in self.outputs if name not in known]:
+            raise _inconsistent(f"nothing makes the output {missing[0]}")
         self.types: dict[str, int] = _types(model)
 
     @staticmethod
@@ -136,7 +148,10 @@ class Graph:
         tensor = self.constants.get(name)
         if tensor is None:
             return None
-        return numpy_helper.to_array(tensor)
+        try:
+            return numpy_helper.to_array(tensor)
+        except (ValueError, TypeError) as error:
+            raise _inconsistent(f"constant {name}: {error}") from None
 
     def follows_pictures(self) -> list[bool]:
         """For each node whether it computes on the pictures, rather than on shapes and constants alone."""
@@ -184,6 +199,10 @@ class Graph:
         )
 
 
+def _inconsistent(why: str) -> ModelError:
+    return ModelError(f"the ONNX graph is not consistent ({why}); export the network again")
+
+
 def _types(model: onnx.ModelProto) -> dict[str, int]:
     """Element types by inference on a copy without the large weights."""
     import onnx
@@ -212,8 +231,7 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     try:
         inferred = onnx.shape_inference.infer_shapes(bare)
     except Exception as error:  # onnx has no common base class for its exceptions
-        line = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ModelError(f"the ONNX graph is not consistent ({line}); export it again") from None
+        raise _inconsistent((str(error).strip().splitlines() or [""])[0][:200]) from None
     for entry in _values(inferred.graph):
         if entry.type.HasField("tensor_type"):
             types[entry.name] = entry.type.tensor_type.elem_type

@@ -97,7 +97,10 @@ def open_source(path: str | Path, spec: ModelSpec | Mapping[str, Any] | str | Pa
         raise ModelError(
             f"{where}: opset {opset} has no scale per channel; export the network with opset {_OPSET} or newer"
         )
-    graph = Graph(model)
+    try:
+        graph = Graph(model)
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from None
     if len(graph.inputs) != 1:
         raise ModelError(f"{where}: has {len(graph.inputs)} inputs, expected one, a batch of pictures")
     if not candidates(graph):

@@ -161,7 +161,10 @@ def _session(model: onnx.ModelProto, source: str) -> Any:
     # Freed at once rather than kept for the next run: the outputs are large.
     options.enable_cpu_mem_arena = False
     try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        # Without the fallback, which prints and tries the same provider again.
+        return ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime has no common base class for its exceptions
         raise ModelError(f"{source}: ONNX Runtime cannot load it ({_short(error)}); export the network again") from None
 
