@@ -62,6 +62,9 @@ gpu_python_package() {
     export TRTPOSE_GPU_TEST_MODULES=$build/tests/gpu
     # The modules of the backends lie beside the library they were built with.
     export TRTPOSE_BACKEND_DIR=$build/cpp
+    local plugin
+    plugin=$(find "$build/plugins" -name 'libtrtpose_plugin*.so' 2>/dev/null | sort -V | tail -1)
+    [ -z "$plugin" ] || export TRTPOSE_PLUGIN=$plugin
     "$python" -m trtpose info
 }
 

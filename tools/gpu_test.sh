@@ -53,7 +53,7 @@ stage_tensorrt() {
     export TRTPOSE_GPU_ENGINES=$out
     cmake --build "$build" --target trtpose_tensorrt_gpu_test
     "$build/tests/gpu/trtpose_tensorrt_gpu_test" --gtest_brief=1 || status=1
-    "$python" -m pytest -p no:cacheprovider -W default -q -s tests/gpu/test_engines.py || status=1
+    "$python" -m pytest -p no:cacheprovider -W default -q -s tests/gpu/test_engines.py tests/gpu/test_plugin.py || status=1
     return $status
 }
 
