@@ -148,6 +148,25 @@ def bench_demo(work: Path, threads: int) -> dict[str, Any]:
     return result
 
 
+def search(report: Any) -> dict[str, Any]:
+    """What was left floating to stay within the default loss, and what each group of layers loses alone."""
+    return {
+        "max_drop": report.max_drop,
+        "float_ms": round(report.reference.milliseconds, 2),
+        "steps": [
+            {
+                "floating": list(step.floating),
+                "similarity": round(step.points, 2),
+                "share_of_macs_in_int8": round(step.share, 4),
+                "network_ms": round(step.milliseconds, 2),
+                **{key: round(value, 2) for key, value in step.details.items()},
+            }
+            for step in report.steps
+        ],
+        "lost_alone": {g.name: None if g.loss is None else round(g.loss, 3) for g in report.groups},
+    }
+
+
 def bench_shared(work: Path, shared: Path, threads: int) -> dict[str, Any]:
     import cv2
 
@@ -188,6 +207,10 @@ def bench_shared(work: Path, shared: Path, threads: int) -> dict[str, Any]:
                         **{key: round(value, 2) for key, value in report.final.details.items()},
                     }
                 )
+        found = quantize(
+            model, halves[0], images=halves[1], output=work / "x.onnx", spec=known, imgsz=size, sensitivity=True
+        ).report
+        found.write(work / f"{name}.png")
         target = work / f"{name}.percentile.onnx"
         half = convert(model, halves[0], images=halves[1], output=work / f"{name}.fp16.onnx", spec=known, imgsz=size)
         assert half.report.half is not None
@@ -195,6 +218,7 @@ def bench_shared(work: Path, shared: Path, threads: int) -> dict[str, Any]:
         shape = half.report.size
         result[name] = {
             "int8": rows,
+            "search": search(found),
             "fp16": {
                 "similarity": round(half.report.half.points, 2),
                 **{key: round(value, 3) for key, value in half.report.half.details.items()},

@@ -217,7 +217,7 @@ class Report:
             _text(canvas, f"{tick:.1f}", (left - 52, at + 5), 0.4)
         line = place(1.0, floor)[1]
         cv2.line(canvas, (left, line), (left + width, line), _RED, 1)
-        _text(canvas, f"{self.max_drop:g} lost", (left + width - 76, line - 6), 0.4, _RED)
+        _text(canvas, f"{self.max_drop:g} lost", (left + 8, line - 6), 0.4, _RED)
         for x, y, name in points:
             if np.isfinite(y):
                 cv2.circle(canvas, place(x, y), 5, _BLUE, -1, cv2.LINE_AA)
