@@ -1104,26 +1104,29 @@ TEST_F(PipelineTest, ResultsThatAreHeldCountForTheBudget) {
     EXPECT_EQ(engine.infer({&frame.view, 1})[0].count, 3);
     held.clear();
 
-    // Also to a shape that needs all there is.
-    const auto fits = [&](Engine& used, int max_det) {
-        Thresholds t;
-        t.max_det = max_det;
+    // Also to a frame that needs all there is.
+    Thresholds few, many;
+    few.max_det = 10;
+    many.max_det = 600;
+    const auto fits = [&](Engine& used, int rows) {
+        const Frame high(3, 96, rows);
         try {
-            return used.infer({&frame.view, 1}, t).size() == 1;
+            return used.infer({&high.view, 1}, few).size() == 1;
         } catch (const Error& error) {
             EXPECT_EQ(error.code(), ErrorCode::budget) << error.what();
             return false;
         }
     };
-    int most = 300;
+    int most = 64;
     Engine fresh = make(options);
-    while (fits(fresh, most + 20)) most += 20;
-    EXPECT_GT(most, 300);
+    while (fits(fresh, most + 8)) most += 8;
+    EXPECT_GT(most, 64);
     Engine kept = make(options);
-    for (int i = 0; i < 4; ++i) held.push_back(kept.infer_device({&frame.view, 1}, kept.thresholds()));
+    for (int i = 0; i < 2; ++i) held.push_back(kept.infer_device({&frame.view, 1}, many));
     EXPECT_FALSE(fits(kept, most)) << "they are held";
     held.clear();
     EXPECT_TRUE(fits(kept, most));
+    EXPECT_LE(emulation::device_bytes(), 3 * options.vram_budget) << "of three engines";
 }
 
 TEST_F(PipelineTest, AnotherStreamWaitsForTheResults) {
