@@ -25,12 +25,12 @@ PICTURES = DATA / "demo"
 
 sys.path.insert(0, str(ROOT))
 from tools.demo_model import scene as drawing  # noqa: E402
-from tools.demo_model.person import FLIP, KEYPOINTS  # noqa: E402
+from tools.demo_model.person import FLIP, KEYPOINTS, Drawn, Layer  # noqa: E402
 from tools.demo_model.pictures import held_out  # noqa: E402
 from tools.demo_model.pool import HELD_OUT_SEED, TRAIN_SEED  # noqa: E402
 
-AP_FLOOR = 0.50
-"""What the model must reach on the packaged pictures: 0.547 by its card, less what rounding on another processor moves.
+AP_FLOOR = 0.74
+"""What the model must reach on the packaged pictures: 0.796 by its card, less what rounding on another processor moves.
 There are a dozen people: one who crosses one of the ten OKS thresholds is worth nearly 0.01."""
 
 
@@ -111,16 +111,42 @@ def test_left_is_on_the_right_of_a_person_who_faces_the_viewer() -> None:
     assert facing >= 5
 
 
-def test_plain_pictures_are_of_upright_people_turned_to_the_viewer(scenes: list[drawing.Scene]) -> None:
-    kinds = {drawing.is_plain(scene) for scene in (drawing.draw_scene(80, i, 160, 160) for i in range(40))}
-    assert kinds == {False, True}
-    for scene in scenes:
-        if not drawing.is_plain(scene):
-            continue
-        left, right, hip = (KEYPOINTS.index(n) for n in ("left_shoulder", "right_shoulder", "left_hip"))
-        assert not scene.ignored.any()
-        assert (scene.keypoints[:, left, 0] > scene.keypoints[:, right, 0]).all()
-        assert (scene.keypoints[:, hip, 1] > scene.keypoints[:, [left, right], 1].min(1)).all()
+def test_hard_pictures_are_harder() -> None:
+    # Of the same seeds: smaller people in the picture, more of whom are hidden or turned away.
+    sizes: dict[str, list[float]] = {}
+    seen: dict[str, list[float]] = {}
+    for kind in drawing.KINDS:
+        scenes = [drawing.draw_scene(81, i, 160, 160, kind) for i in range(60)]
+        sizes[kind] = [float(a) for s in scenes for a in np.sqrt(s.areas)]
+        seen[kind] = [float((p[:, 2] == 2).mean()) for s in scenes for p in s.keypoints]
+    assert np.mean(sizes["hard"]) < np.mean(sizes["everyday"])
+    assert np.mean(seen["hard"]) < np.mean(seen["everyday"])
+
+
+def test_labels_follow_what_can_be_seen() -> None:
+    height, width = 40, 60
+    knee, ankle, nose, hip, wrist = (
+        KEYPOINTS.index(n) for n in ("left_knee", "left_ankle", "nose", "left_hip", "left_wrist")
+    )
+    points = np.zeros((len(KEYPOINTS), 3), np.float32)
+    points[:, 0], points[:, 1] = 3 * np.arange(len(KEYPOINTS)) + 4, 20
+    layer = Layer(height, width)
+    layer.depth[:] = 0
+    points[[nose, wrist], 2] = 10  # behind the rest of the body
+    drawn = Drawn(layer, points, np.ones(len(KEYPOINTS), np.float32), 30.0)
+    owner = np.zeros((height, width), np.int8)
+    for k in (knee, ankle):  # something hides both
+        x = int(points[k, 0])
+        owner[:, x - 1 : x + 2] = -1
+    state = drawing.label(drawn, owner, 0)[:, 2]
+    assert state[nose] == 0  # the face is labelled where it is seen
+    assert state[wrist] == 1
+    assert state[hip] == 2
+    assert state[knee] == 1  # hidden, but it hangs from a hip that is seen
+    assert state[ankle] == 0  # hidden, and so is the knee before it
+    assert (drawing.label(drawn, owner, 0)[ankle] == 0).all()
+    points[hip, 0] = width + 5
+    assert drawing.label(drawn, owner, 0)[hip, 2] == 0  # out of the frame
 
 
 def test_training_and_held_out_pictures_come_from_different_seeds() -> None:
@@ -166,6 +192,59 @@ def test_the_model_is_small_and_describes_itself() -> None:
         assert output.type.tensor_type.shape.dim[1].dim_value == spec.anchors_per_cell * spec.fields
     assert meta["license"] == "Apache-2.0"
     assert "/" not in "".join(n.doc_string for n in model.graph.node)
+
+
+def test_training_reads_the_fields_as_the_network_does() -> None:
+    # The loss refines the anchors it matches with code of its own; the heads of the network must say the same of them.
+    torch = pytest.importorskip("torch", reason="torch is not installed; pip install torch")
+    from tools.demo_model import losses, network
+
+    torch.manual_seed(5)
+    model = network.PoseNet()
+    for part in (model.near[-1], model.fine[-1], *model.heads):
+        torch.nn.init.normal_(part.weight, std=0.1)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    images = torch.rand(2, 3, 96, 160)
+    keypoints, level = len(KEYPOINTS), 1
+    with torch.no_grad():
+        model(images)  # sets the batch norms to what comes through them
+        model.eval()
+        heads = model(images)
+        model.training = True  # of the outer module alone: batch norms stay as they are
+        out = model(images)
+        raw = out["raw"][level]
+        rows, cols = raw.shape[2:]
+        count = 2 * rows * cols
+        t = raw.permute(0, 2, 3, 1).reshape(count, network.RAW)
+        picture = torch.arange(2).repeat_interleave(rows * cols)
+        corner = network.cells(rows, cols, raw.device).view(-1, 2).repeat(2, 1) * network.STRIDES[level]
+        half = t[:, :4].sigmoid() * 2
+        centre = (half[:, :2] - 0.5) * network.STRIDES[level] + corner
+        size = half[:, 2:].square() * torch.tensor(network.ANCHORS[level][0])
+        at = 5 + network.CLASSES + keypoints
+        offset = t[:, at : at + 2 * keypoints].view(count, 2, keypoints).transpose(1, 2)
+        fields = {
+            name: losses.Field(out[name][0], network.FINE_STRIDE if name == "fine" else network.NEAR_STRIDE)
+            for name in ("near", "link", "fine")
+        }
+
+        def sample(field: str, first: int, points: Any) -> Any:
+            number = points.shape[1]
+            kind = torch.arange(first, first + number).repeat(count)
+            where = picture.repeat_interleave(number)
+            return fields[field].read(where, kind, points.reshape(-1, 2)).view(count, number, 2)
+
+        guess = centre[:, None] + size[:, None] * offset
+        trust = t[:, network.RAW - network.LIMBS :].sigmoid()[..., None]
+        want = network.refined(guess, trust, sample)[-1]
+        assert (want - guess).abs().mean() > 1  # the fields do something
+        decoded = network.decode(heads).view(2, -1, network.FIELDS)
+        before = heads[0].shape[2] * heads[0].shape[3]
+        got = decoded[:, before : before + rows * cols, 5 + network.CLASSES :].reshape(count, keypoints, 3)
+    # Positions of up to a few hundred pixels in float32, read at places that differ in the last bits.
+    torch.testing.assert_close(got[:, list(network.ORDER), :2], want, atol=2e-2, rtol=0)
 
 
 def test_the_model_finds_the_people_in_the_packaged_pictures() -> None:

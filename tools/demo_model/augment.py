@@ -14,23 +14,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from .person import F32, FLIP
+from .person import F32, FLIP, KEYPOINTS
 from .pool import SHARD, shard_path
-from .scene import plain
 
+Key = tuple[int, int, int, bool]
+"""Epoch, picture, size, and whether the view is a calm one."""
 Sample = tuple[NDArray[np.uint8], F32, F32, F32, NDArray[np.bool_]]
 
 
 def view(
-    rng: np.random.Generator, image: NDArray[np.uint8], people: tuple[F32, F32, F32, NDArray[np.bool_]], size: int
+    rng: np.random.Generator,
+    image: NDArray[np.uint8],
+    people: tuple[F32, F32, F32, NDArray[np.bool_]],
+    size: int,
+    calm: bool,
 ) -> Sample:
     """Map the picture into ``size`` × ``size`` by a random similarity.
 
     ``people``: boxes, keypoints, areas, ignored as in :class:`scene.Scene`. Who is cut to less than 15 % is ignored.
+    ``calm``: not much smaller than the picture, and no coarse sampling.
     """
     boxes, points, areas, ignored = (v.copy() for v in people)
     height, width = image.shape[:2]
-    scale = float(np.exp(rng.uniform(np.log(0.7), np.log(1.45)))) * size / max(height, width)
+    scale = float(np.exp(rng.uniform(np.log(0.85 if calm else 0.7), np.log(1.6)))) * size / max(height, width)
     angle = float(np.clip(rng.normal(0, 7), -25, 25))
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale)
     room = abs(1 - scale * max(height, width) / size) / 2 + 0.06
@@ -41,7 +47,7 @@ def view(
         matrix[0, 2] += size
     border = (114, 114, 114) if rng.random() < 0.7 else tuple(int(v) for v in rng.integers(0, 256, 3))
     how = cv2.INTER_LINEAR if scale > 0.8 else cv2.INTER_AREA
-    if rng.random() < 0.15:
+    if rng.random() < 0.15 and not calm:
         how = cv2.INTER_NEAREST
     mode = cv2.BORDER_CONSTANT if rng.random() < 0.8 else cv2.BORDER_REFLECT
     if (
@@ -91,8 +97,11 @@ def view(
     return image, out[keep].astype(np.float32), points[keep], areas[keep].astype(np.float32), ignored[keep]
 
 
-def recolour(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Colour, contrast, blur, noise, compression."""
+def recolour(rng: np.random.Generator, image: NDArray[np.uint8], calm: bool) -> NDArray[np.uint8]:
+    """Colour, contrast, blur, noise, compression; ``calm``: for half of the pictures, the first two of them alone."""
+    if calm and rng.random() < 0.5:
+        gain = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3)
+        return np.clip(image * gain, 0, 255).astype(np.uint8)
     if rng.random() < 0.2:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6))
     if rng.random() < 0.1:
@@ -123,39 +132,51 @@ def recolour(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.u
     return image
 
 
-class PoolData(Dataset[Sample]):
-    """Samples by (epoch, picture, size): the same key always gives the same sample."""
+def from_behind(points: F32) -> bool:
+    """Whether somebody of ``points`` (n, K, 3) is upright and turned away from the viewer."""
+    names = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    left, right, hip, other = (points[:, KEYPOINTS.index(n)] for n in names)
+    known = (left[:, 2] > 0) & (right[:, 2] > 0) & (hip[:, 2] > 0) & (other[:, 2] > 0)
+    high = (hip + other - left - right)[:, 1] / 2
+    return bool((known & (high > 0) & (left[:, 0] - right[:, 0] < -0.3 * high)).any())
 
-    def __init__(self, folder: Path, count: int, seed: int, *, only_plain: bool = False) -> None:
-        self.folder, self.seed = folder, seed
+
+class PoolData(Dataset[Sample]):
+    """Samples by :data:`Key`: the same key always gives the same sample.
+
+    The first ``count`` pictures of ``folder`` and, where ``behind`` is given, those of all pictures of that folder that
+    show somebody from behind.
+    """
+
+    def __init__(self, folder: Path, count: int, seed: int, behind: Path | None = None) -> None:
+        self.seed = seed
         for number in range(-(-count // SHARD)):
             if not shard_path(folder, number).exists():
                 raise SystemExit(
                     f"error: {shard_path(folder, number)} is missing; draw it with python -m tools.demo_model.pool"
                 )
-
-        self.pictures = list(range(count))
-        if only_plain:
-            self.pictures = [i for i in self.pictures if self._plain(i)]
+        self.pictures = [(folder, i) for i in range(count)]
+        if behind is not None:
+            shards = len(list(behind.glob("shard_*.npy")))
+            more = ((behind, i) for i in range(shards * SHARD))
+            self.pictures += [entry for entry in more if from_behind(_people(*entry)[1])]
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def _people(self, picture: int) -> tuple[F32, F32, F32, NDArray[np.bool_]]:
-        people = _shard(self.folder, picture // SHARD)[1]
-        a, b = people["start"][picture % SHARD : picture % SHARD + 2]
-        return people["boxes"][a:b], people["keypoints"][a:b], people["areas"][a:b], people["ignored"][a:b]
-
-    def _plain(self, picture: int) -> bool:
-        return plain(*self._people(picture), _shard(self.folder, picture // SHARD)[0].shape[1])
-
-    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
-        epoch, picture, size = key
+    def __getitem__(self, key: Key) -> Sample:
+        epoch, picture, size, calm = key
         rng = np.random.default_rng([self.seed, epoch, picture])
-        picture = self.pictures[picture]
-        image = _shard(self.folder, picture // SHARD)[0][picture % SHARD]
-        image, boxes, points, areas, ignored = view(rng, image, self._people(picture), size)
-        return recolour(rng, image), boxes, points, areas, ignored
+        folder, index = self.pictures[picture]
+        image = _shard(folder, index // SHARD)[0][index % SHARD]
+        image, boxes, points, areas, ignored = view(rng, image, _people(folder, index), size, calm)
+        return recolour(rng, image, calm), boxes, points, areas, ignored
+
+
+def _people(folder: Path, picture: int) -> tuple[F32, F32, F32, NDArray[np.bool_]]:
+    people = _shard(folder, picture // SHARD)[1]
+    a, b = people["start"][picture % SHARD : picture % SHARD + 2]
+    return people["boxes"][a:b], people["keypoints"][a:b], people["areas"][a:b], people["ignored"][a:b]
 
 
 @functools.lru_cache(maxsize=256)
@@ -166,50 +187,32 @@ def _shard(folder: Path, number: int) -> tuple[NDArray[np.uint8], dict[str, NDAr
     return np.load(path, mmap_mode="r"), people
 
 
-class Steps(Sampler[list[tuple[int, int, int]]]):
-    """Batches from step ``first`` on: a new permutation in every epoch.
+class Steps(Sampler[list[Key]]):
+    """Batches from step ``first`` on, with a new permutation in every epoch.
 
-    ``sizes``: input size before a step, from that step on, and the step.
-    ``part``: which share of every batch, of how many.
+    ``size``: input size. ``calm``: steps at the end with calm views. ``part``: which share of every batch, of how many.
     """
 
     def __init__(
-        self,
-        count: int,
-        batch: int,
-        first: int,
-        last: int,
-        seed: int,
-        sizes: tuple[int, int, int],
-        part: tuple[int, int],
+        self, count: int, batch: int, first: int, last: int, seed: int, size: int, calm: int, part: tuple[int, int]
     ) -> None:
-        self.count, self.batch, self.first, self.last, self.seed, self.sizes, self.part = (
-            count,
-            batch,
-            first,
-            last,
-            seed,
-            sizes,
-            part,
-        )
+        self.count, self.batch, self.first, self.last, self.seed, self.size, self.calm, self.part = (
+            count, batch, first, last, seed, size, calm, part,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return self.last - self.first
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         per_epoch = self.count // self.batch
-        early, late, change = self.sizes
         order: NDArray[np.int64] | None = None
         current = -1
         for step in range(self.first, self.last):
             epoch, k = divmod(step, per_epoch)
             if epoch != current or order is None:
                 order, current = np.random.default_rng([self.seed, epoch]).permutation(self.count), epoch
-            size = early if step < change else late
-            yield [
-                (epoch, int(i), size)
-                for i in order[k * self.batch : (k + 1) * self.batch][self.part[0] :: self.part[1]]
-            ]
+            chosen = order[k * self.batch : (k + 1) * self.batch][self.part[0] :: self.part[1]]
+            yield [(epoch, int(i), self.size, step >= self.last - self.calm) for i in chosen]
 
 
 def collate(samples: list[Sample]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 
 Usage::
 
-    python -m tools.demo_model.export --weights /tmp/demo-run/weights.pt --out python/trtpose/data/demo.onnx
+    python -m tools.demo_model.export --weights out/demo-run/weights.pt --out python/trtpose/data/demo.onnx
 """
 
 from __future__ import annotations
@@ -45,27 +45,47 @@ def make_spec(size: int) -> ModelSpec:
 
 
 def _tidy(graph: onnx.GraphProto) -> None:
-    """Make equal constants one initializer and drop what describes the program rather than the network."""
+    """Make equal constants one initializer and equal nodes one node, and drop what describes the program."""
     known: dict[bytes, str] = {}
     renamed: dict[str, str] = {}
+    outputs = {o.name for o in graph.output}
     kept: list[onnx.NodeProto] = []
     for node in graph.node:
         node.doc_string = ""
-        if node.op_type != "Constant":
-            kept.append(node)
-            continue
-        tensor = node.attribute[0].t
-        tensor.name = ""
-        key = tensor.SerializeToString()
-        if key not in known:
-            known[key] = tensor.name = f"constant_{len(known)}"
-            graph.initializer.append(tensor)
-        renamed[node.output[0]] = known[key]
-    for node in kept:
         for i, name in enumerate(node.input):
             node.input[i] = renamed.get(name, name)
+        if node.op_type == "Constant":
+            tensor = node.attribute[0].t
+            tensor.name = ""
+            key = tensor.SerializeToString()
+            if key not in known:
+                known[key] = tensor.name = f"constant_{len(known)}"
+                graph.initializer.append(tensor)
+            renamed[node.output[0]] = known[key]
+            continue
+        if node.op_type == "Identity" and node.output[0] not in outputs:
+            renamed[node.output[0]] = node.input[0]
+            continue
+        bare = onnx.NodeProto()
+        bare.CopyFrom(node)
+        bare.name = ""
+        del bare.output[:]
+        key = bare.SerializeToString(deterministic=True)
+        if key in known and len(node.output) == 1 and node.output[0] not in outputs:
+            renamed[node.output[0]] = known[key]
+            continue
+        known.setdefault(key, node.output[0])
+        kept.append(node)
+    for node in kept:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                names[i] = name.removesuffix("_output_0")
     del graph.node[:]
     graph.node.extend(kept)
+    used = {name for node in kept for name in node.input}
+    for i in reversed(range(len(graph.initializer))):
+        if graph.initializer[i].name not in used:
+            del graph.initializer[i]
     del graph.value_info[:]
 
 
@@ -121,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="weights.pt or checkpoint.pt of the training run")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=224, help="default input height and width (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="default input height and width (default: %(default)s)")
     args = parser.parse_args()
     state = torch.load(args.weights, map_location="cpu", weights_only=True)
     model = PoseNet()

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Target assignment and the losses of YOLO-Pose (Maji et al., CVPR Workshops 2022, section 3).
+"""Target assignment and losses.
 
-Box: 1 - CIoU (Zheng et al., AAAI 2020). Keypoints: 1 - OKS over the labelled ones, with COCO's sigmas. Keypoint
-confidence and objectness: binary cross-entropy. What differs from the paper: the objectness target is the geometric
-mean of IoU and OKS, so that the score ranks poses as the evaluation does; the OKS loss has a linear tail, since the
-gradient of exp(-e) vanishes for points that are far off at the start; keypoint confidence counts 0.1 instead of 0.5,
-averaged over keypoints; class scores are trained towards 1 on matched anchors.
+As in YOLO-Pose (Maji et al., CVPR Workshops 2022, section 3): boxes by 1 - CIoU (Zheng et al., AAAI 2020), keypoints by
+1 - OKS over the labelled ones with COCO's sigmas, keypoint confidence and objectness by binary cross-entropy. What
+differs from the paper: the objectness target is the geometric mean of IoU and OKS, so that the score ranks poses as the
+evaluation does; distances have a linear tail, since the gradient of exp(-e) vanishes for points that are far off.
+
+The fields are taught in two ways: at random points about every labelled keypoint, and at the points where the
+refinement of matched anchors really reads them.
 """
 
 from __future__ import annotations
@@ -16,14 +18,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .network import ANCHORS, CLASSES, FIELDS, MAP_STRIDES, STRIDES, cells
-from .person import SIGMAS
+from .network import (
+    ANCHORS,
+    CLASSES,
+    FINE_STRIDE,
+    LIMBS,
+    MAP_STRIDES,
+    MIDDLE,
+    NEAR_STRIDE,
+    ORDER,
+    RAW,
+    STRIDES,
+    TRUNK,
+    cells,
+    refined,
+)  # fmt: skip
+from .person import KEYPOINTS, SIGMAS
 
-BOX, KEYPOINT, CONFIDENCE, OBJECTNESS, CLASS = 0.05, 0.1, 0.1, 0.5, 0.05
+BOX, CONFIDENCE, OBJECTNESS, CLASS, MAPS = 0.5, 0.2, 0.5, 0.02, 0.1
+GUESS, START, NEAR, FINE = 0.5, 0.25, 0.5, 2.0
+"""Weights of a matched anchor's keypoints: its guess, where links lead, after the near field, after the fine one."""
+FIELD_NEAR, FIELD_LINK, FIELD_FINE = 0.5, 0.25, 1.0
+"""Weights of the fields at random points."""
 TAIL = 0.4
-MAPS = 0.02
-BALANCE = (2.0, 1.0, 0.6)
-MAX_RATIO = 3.0
+MAX_RATIO = 1.8
+POINTS = 6
+"""Random points for each keypoint and field."""
 
 
 def ciou(a: Tensor, b: Tensor) -> Tensor:
@@ -46,14 +66,20 @@ def assign(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Anchors of one level that answer for boxes (n, 4: cx, cy, w, h in pixels; ``picture``: index in the batch).
 
-    An anchor answers when neither side differs by more than ``MAX_RATIO``, in the cell of the centre and the two
-    nearest neighbours. Where two boxes claim one anchor, the one whose centre is nearest gets it.
+    An anchor answers when the geometric means of width and height differ by at most ``MAX_RATIO`` (smaller ones at the
+    first level and larger ones at the last in any case) and neither side is 3.8 times the anchor's, in the cell of the
+    centre and the two nearest neighbours. Where two boxes claim one anchor, the one whose centre is nearest gets it.
     Returns indices: batch, anchor, row, column, box.
     """
     stride = STRIDES[level]
     anchors = torch.tensor(ANCHORS[level], device=boxes.device)
     ratio = boxes[:, None, 2:] / anchors[None]
-    fits = torch.maximum(ratio, 1 / ratio.clamp(1e-6)).amax(2) < MAX_RATIO
+    mean = ratio.prod(2).sqrt()
+    fits = ratio.amax(2) < 3.8
+    if level > 0:
+        fits &= mean > 1 / MAX_RATIO
+    if level < len(STRIDES) - 1:
+        fits &= mean < MAX_RATIO
     who, anchor = fits.nonzero(as_tuple=True)
     centre = boxes[who, :2] / stride
     rows, cols, owners, kinds, far = [], [], [], [], []
@@ -110,78 +136,178 @@ def map_loss(maps: list[Tensor], targets: dict[str, Tensor]) -> Tensor:
     return total
 
 
-def pose_loss(heads: list[Tensor], targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+class Field:
+    """A field N × 2·K × h × w that is read at scattered points."""
+
+    def __init__(self, values: Tensor, stride: int) -> None:
+        n, channels, self.height, self.width = values.shape
+        self.stride, self.count = stride, channels // 2
+        self.flat = values.view(n, self.count, 2, -1).transpose(2, 3).reshape(-1, 2)
+
+    def read(self, picture: Tensor, kind: Tensor, points: Tensor) -> Tensor:
+        """Bilinear values (P, 2) at points (P, 2) in pixels, as the network samples them.
+
+        ``picture`` and ``kind``: (P,), index in the batch and number of the keypoint.
+        """
+        x = (points[:, 0] / self.stride - 0.5).clamp(0, self.width - 1)
+        y = (points[:, 1] / self.stride - 0.5).clamp(0, self.height - 1)
+        with torch.no_grad():
+            x0, y0 = x.floor().clamp(max=self.width - 2), y.floor().clamp(max=self.height - 2)
+            base = ((picture * self.count + kind) * self.height + y0.long()) * self.width + x0.long()
+        fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+        # One selection: the gradient of each would be a tensor as large as the field.
+        corners = torch.cat([base, base + 1, base + self.width, base + self.width + 1])
+        a, b, c, d = self.flat.index_select(0, corners).chunk(4)
+        return (a * (1 - fx) + b * fx) * (1 - fy) + (c * (1 - fx) + d * fx) * fy
+
+
+def tail(distance: Tensor, width: Tensor) -> Tensor:
+    """Quadratic near 0, linear far from it; ``distance`` (..., 2) and ``width`` in pixels."""
+    return (1 + distance.square().sum(-1) / width.square()).sqrt() - 1
+
+
+def field_loss(fields: dict[str, Field], targets: dict[str, Tensor], known: Tensor) -> Tensor:
+    """Loss of the fields at random points about labelled keypoints.
+
+    A point that lies nearer to the same keypoint of somebody else is left out: which person a field speaks of is
+    decided by where it is read.
+    """
+    order = torch.tensor(ORDER, device=known.device)
+    points = targets["keypoints"][known][:, order]
+    picture = targets["picture"][known]
+    scale = targets["areas"][known].clamp(16).sqrt()
+    sigma = 2 * torch.tensor(SIGMAS, device=known.device)[order]
+    trunk, middle = len(TRUNK), len(MIDDLE)
+    height, width = fields["fine"].height * FINE_STRIDE, fields["fine"].width * FINE_STRIDE
+    total = points.new_zeros(())
+    if not len(points):
+        return total
+    # K × people × pictures × 3: everybody at a place of their own in their picture.
+    same = picture[:, None] == picture[None]
+    place = torch.tril(same, -1).sum(1)
+    crowd = points.new_zeros(points.shape[1], int(place.max()) + 1, int(picture.max()) + 1, 3)
+    crowd[:, place, picture] = points.transpose(0, 1)
+    # Numbers of the first goal and of the keypoint its points lie about; weight; reach, least and most; width.
+    for name, first, offset, share, least, most, floor in (
+        ("near", 0, 0, FIELD_NEAR, 0.04, 0.45, 0.05),
+        ("link", trunk, trunk - middle, FIELD_LINK, 0.05, 0.05, 0.1),
+        ("fine", 0, 0, FIELD_FINE, 0.03, 0.16, 0.0),
+    ):
+        goal = points[:, first:]
+        origin = points[:, offset : offset + goal.shape[1]]
+        who, kind = ((goal[..., 2] > 0) & (origin[..., 2] > 0)).nonzero(as_tuple=True)
+        who, kind = who.repeat(POINTS), kind.repeat(POINTS)
+        reach = (least + (most - least) * torch.rand(len(who), device=who.device).square()) * scale[who] + 0.7
+        start = origin[who, kind, :2] + reach[:, None] * torch.randn(len(who), 2, device=who.device)
+        near = (start >= 0).all(1) & (start[:, 0] < width) & (start[:, 1] < height)
+        # How far the same keypoint of everybody in the picture is from every point.
+        others = crowd[kind + offset, :, picture[who]]
+        away = torch.where(others[..., 2] > 0, (others[..., :2] - start[:, None]).square().sum(-1), torch.inf)
+        near &= away.argmin(1) == place[who]
+        who, kind, start = who[near], kind[near], start[near]
+        end = goal[who, kind, :2]
+        found = fields[name].read(picture[who], kind, start)
+        spread = (sigma[first:][kind] + floor) * scale[who]
+        weight = torch.where(goal[who, kind, 2] == 2, 1.0, 0.5)
+        total = total + share * (tail(start + found - end, spread.clamp(0.7)) * weight).sum() / weight.sum().clamp(1)
+    return total
+
+
+def pose_loss(out: dict[str, list[Tensor]], targets: dict[str, Tensor], *, maps: bool = True) -> tuple[Tensor, Tensor]:
     """Loss of a batch.
 
     Args:
-        heads: outputs of the network in training, keypoint maps included.
+        out: what the network returns in training.
         targets: ``picture`` (n,) index in the batch, ``boxes`` (n, 4: cx, cy, w, h in input pixels), ``keypoints``
             (n, K, 3: x, y, visibility), ``areas`` (n,), ``ignored`` (n,): no loss for objectness inside its box.
+        maps: whether the keypoint maps are taught too.
 
     Returns:
-        The weighted sum, and (box, keypoint, confidence, objectness, maps) before weighting, detached.
+        The weighted sum, and (box, OKS of matched anchors, confidence, objectness, fields, maps) before weighting,
+        detached.
     """
-    device = heads[0].device
+    raws = out["raw"]
+    strides = (("near", NEAR_STRIDE), ("link", NEAR_STRIDE), ("fine", FINE_STRIDE))
+    fields = {name: Field(out[name][0], stride) for name, stride in strides}
+    device = raws[0].device
     known = ~targets["ignored"]
     boxes, picture = targets["boxes"][known], targets["picture"][known]
+    order = torch.tensor(ORDER, device=device)
     points, areas = targets["keypoints"][known], targets["areas"][known]
+    sigma = 2 * torch.tensor(SIGMAS, device=device)[order]
     shadow_boxes, shadow_picture = targets["boxes"][~known], targets["picture"][~known]
-    variance = (2 * torch.tensor(SIGMAS, device=device)).square()
-    total = MAPS * map_loss(heads[len(STRIDES) :], targets)
-    parts = heads[0].new_zeros(5)
-    parts[4] = total.detach() / MAPS
-    zero = heads[0].new_zeros(())
-    sums = {"box": zero, "point": zero, "conf": zero, "class": zero}
-    matched = 0
-    for level, (head, stride) in enumerate(zip(heads[: len(STRIDES)], STRIDES, strict=True)):
-        n, _, height, width = head.shape
-        count = len(ANCHORS[level])
-        t = head.view(n, count, FIELDS, height, width).permute(0, 1, 3, 4, 2)
-        wanted = torch.zeros(t.shape[:4], device=device)
+    fields_loss = field_loss(fields, targets, known)
+    maps_loss = map_loss(out["maps"], targets) if maps else fields_loss.new_zeros(())
+    total = fields_loss + MAPS * maps_loss
+    parts = raws[0].new_zeros(6)
+    parts[4], parts[5] = fields_loss.detach(), maps_loss.detach()
+    count, keypoints = len(ANCHORS[0]), len(KEYPOINTS)
+    at = 5 + CLASSES + keypoints
+    chosen: list[tuple[Tensor, ...]] = []
+    grids: list[tuple[Tensor, Tensor, Tensor]] = []
+    for level, (raw, stride) in enumerate(zip(raws, STRIDES, strict=True)):
+        n, _, height, width = raw.shape
+        t = raw.view(n, count, RAW, height, width).permute(0, 1, 3, 4, 2)
         weight = torch.ones(t.shape[:4], device=device)
         if len(shadow_boxes):
             centre = (cells(height, width, device) + 0.5) * stride
             for box, index in zip(shadow_boxes, shadow_picture.tolist(), strict=True):
                 inside = ((centre - box[:2]).abs() < box[2:] / 2).all(-1)
                 weight[index] = torch.where(inside, 0.0, weight[index])
+        grids.append((t[..., 4], torch.zeros(t.shape[:4], device=device), weight))
         if len(boxes):
             b, a, i, j, who = assign(boxes, picture, level, height, width)
-            if len(b):
-                p = t[b, a, i, j]
-                cell = torch.stack([j, i], 1).float()
-                size = torch.tensor(ANCHORS[level], device=device)[a]
-                box = torch.cat(
-                    [(2 * p[:, :2].sigmoid() - 0.5 + cell) * stride, (2 * p[:, 2:4].sigmoid()) ** 2 * size], 1
-                )
-                complete, iou = ciou(box, boxes[who])
-                raw = p[:, 5 + CLASSES :].unflatten(1, (-1, 3))
-                xy = (2 * raw[..., :2] - 0.5 + cell[:, None]) * stride
-                truth = points[who]
-                labelled = (truth[..., 2] > 0).float()
-                e = (xy - truth[..., :2]).square().sum(-1) / (2 * areas[who, None].clamp(16) * variance)
-                each = 1 - torch.exp(-e) + TAIL * ((1 + e).sqrt() - 1)
-                seen = labelled.sum(1).clamp(1)
-                sums["point"] = sums["point"] + ((each * labelled).sum(1) / seen).sum()
-                sums["box"] = sums["box"] + (1 - complete).sum()
-                conf = functional.binary_cross_entropy_with_logits(raw[..., 2], labelled, reduction="none").mean(1)
-                sums["conf"] = sums["conf"] + conf.sum()
-                one = torch.ones_like(p[:, 5 : 5 + CLASSES])
-                sums["class"] = (
-                    sums["class"]
-                    + functional.binary_cross_entropy_with_logits(p[:, 5 : 5 + CLASSES], one, reduction="none").sum()
-                )
-                matched += len(b)
-                with torch.no_grad():
-                    oks = (torch.exp(-e) * labelled).sum(1) / seen
-                    wanted[b, a, i, j] = (iou.clamp(0) * oks).sqrt()
-                    weight[b, a, i, j] = 1.0
-        found = functional.binary_cross_entropy_with_logits(t[..., 4], wanted, weight, reduction="sum") / wanted.numel()
-        total = total + OBJECTNESS * BALANCE[level] * found
-        parts[3] += found.detach()
-    scale = 1 / max(matched, 1)
-    total = total + scale * (
-        BOX * sums["box"] + KEYPOINT * sums["point"] + CONFIDENCE * sums["conf"] + CLASS * sums["class"]
-    )
-    for k, name in enumerate(("box", "point", "conf")):
-        parts[k] = sums[name].detach() * scale
-    return total, parts
+            size = torch.tensor(ANCHORS[level], device=device)[a]
+            corner = torch.stack([j, i], 1).float() * stride
+            slot = torch.stack([torch.full_like(b, level), b, a, i, j], 1)
+            chosen.append((t[b, a, i, j], corner, torch.full_like(size, stride), size, who, slot))
+    matched = sum(len(c[0]) for c in chosen)
+    if matched:
+        p, corner, step, size, who, slot = (torch.cat(v) for v in zip(*chosen, strict=True))
+        half = p[:, :4].sigmoid() * 2
+        box = torch.cat([(half[:, :2] - 0.5) * step + corner, half[:, 2:].square() * size], 1)
+        complete, iou = ciou(box, boxes[who])
+        offset = p[:, at : at + 2 * keypoints].unflatten(1, (2, keypoints)).transpose(1, 2)
+        guess = box[:, None, :2].detach() + box[:, None, 2:].detach() * offset
+        inside = slot[:, 1]
+
+        def sample(field: str, first: int, where: Tensor) -> Tensor:
+            number = where.shape[1]
+            kind = torch.arange(first, first + number, device=device).expand(len(where), -1).reshape(-1)
+            at = inside.repeat_interleave(number)
+            return fields[field].read(at, kind, where.reshape(-1, 2)).view(len(where), number, 2)
+
+        trust = p[:, RAW - LIMBS :].sigmoid()[..., None]
+        started, near, fine = refined(guess, trust, sample)
+        truth = points[who][:, order]
+        labelled = (truth[..., 2] > 0).float()
+        each = labelled / labelled.sum(1, keepdim=True).clamp(1)
+        scale = areas[who, None].clamp(16).sqrt()
+        e = (fine - truth[..., :2]).square().sum(-1) / (2 * (scale * sigma).square())
+        for share, loss in (
+            (GUESS, tail(guess - truth[..., :2], 0.15 * scale)),
+            (START, tail(started - truth[..., :2], (sigma + 0.1) * scale)),
+            (NEAR, tail(near - truth[..., :2], (sigma + 0.05) * scale)),
+            (FINE, 1 - torch.exp(-e) + TAIL * ((1 + e).sqrt() - 1)),
+        ):
+            total = total + share * (loss * each).sum() / matched
+        conf = functional.binary_cross_entropy_with_logits(p[:, 5 + CLASSES : at], (points[who][..., 2] > 0).float())
+        one = torch.ones_like(p[:, 5 : 5 + CLASSES])
+        classes = functional.binary_cross_entropy_with_logits(p[:, 5 : 5 + CLASSES], one)
+        lost = (1 - complete).mean()
+        total = total + BOX * lost + CONFIDENCE * conf + CLASS * classes
+        with torch.no_grad():
+            oks = (torch.exp(-e) * each).sum(1)
+            wanted = (iou.clamp(0) * oks).sqrt()
+            for level, (_, goal, weight) in enumerate(grids):
+                here = slot[:, 0] == level
+                index = tuple(slot[here, 1:].T)
+                goal[index] = wanted[here]
+                weight[index] = 1.0
+            parts[0], parts[1], parts[2] = lost, oks.mean(), conf
+    found = raws[0].new_zeros(())
+    for logits, goal, weight in grids:
+        found = found + functional.binary_cross_entropy_with_logits(logits, goal, weight, reduction="sum")
+    found = found / max(matched, 1)
+    parts[3] = found.detach()
+    return total + OBJECTNESS * found, parts

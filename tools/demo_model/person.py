@@ -293,13 +293,45 @@ class Body:
 
 
 POSES = ("stand", "walk", "run", "sit", "crouch", "raise", "ski", "swing", "bend", "reach", "ride", "wild")
-_POSE_P = np.array([0.16, 0.13, 0.11, 0.14, 0.07, 0.08, 0.07, 0.08, 0.04, 0.05, 0.03, 0.04])
 
 
-def pose_body(rng: np.random.Generator) -> Body:
+@dataclass(frozen=True)
+class Habit:
+    """How people stand and face the viewer; chances in 0..1, angles in radians.
+
+    Attributes:
+        poses: weight of each of :data:`POSES`.
+        facing: chance of a yaw about 0 with a deviation of ``spread``.
+        aside: chance of an even yaw within ±1.75, besides.
+        behind: chance of a yaw about π with a deviation of ``spread``, besides; what is left is an even yaw.
+        spread: deviation of the yaw.
+        steep: chance that the camera looks from well below or above.
+        lying: chance of any roll within ±1.6.
+    """
+
+    poses: tuple[float, ...]
+    facing: float
+    aside: float
+    behind: float
+    spread: float
+    steep: float
+    lying: float
+
+
+EVERYDAY = Habit(
+    (0.34, 0.22, 0.08, 0.09, 0.02, 0.1, 0.02, 0.04, 0.01, 0.06, 0.01, 0.01), 0.74, 0.17, 0.07, 0.5, 0.05, 0.01
+)
+VARIED = Habit(
+    (0.27, 0.19, 0.09, 0.12, 0.03, 0.1, 0.03, 0.05, 0.02, 0.06, 0.02, 0.02), 0.6, 0.24, 0.13, 0.6, 0.08, 0.025
+)
+HARD = Habit((0.16, 0.13, 0.11, 0.14, 0.07, 0.08, 0.07, 0.08, 0.04, 0.05, 0.03, 0.04), 0.5, 0.0, 0.0, 0.6, 0.15, 0.06)
+
+
+def pose_body(rng: np.random.Generator, habit: Habit) -> Body:
     """Draw a pose and return the joints. Angles in radians stay within ordinary joint limits."""
     u = rng.uniform
-    kind = str(rng.choice(POSES, p=_POSE_P / _POSE_P.sum()))
+    chances = np.array(habit.poses)
+    kind = str(rng.choice(POSES, p=chances / chances.sum()))
     n = rng.normal
     hip_f, hip_a, hip_t = n(0.05, 0.08, 2), np.abs(n(0.06, 0.07, 2)), n(0.1, 0.12, 2)
     knee = np.abs(n(0.06, 0.08, 2))
@@ -456,14 +488,22 @@ def draw_person(
     size: float,
     light: F32,
     ambient: float,
+    habit: Habit,
 ) -> Drawn:
     """Pose and draw one person; ``centre`` is the middle of the body in pixels, ``size`` the stature in pixels."""
-    body = pose_body(rng)
+    body = pose_body(rng, habit)
     u = rng.uniform
     k = rng.random()
-    yaw = rng.normal(0, 0.6) if k < 0.5 else u(-np.pi, np.pi)
-    tilt = rng.normal(0.08, 0.15) if u() < 0.85 else u(-0.4, 0.9)
-    roll = rng.normal(0, 0.08) if u() < 0.94 else u(-1.6, 1.6)
+    if k < habit.facing:
+        yaw = rng.normal(0, habit.spread)
+    elif k < habit.facing + habit.aside:
+        yaw = u(-1.75, 1.75)
+    elif k < habit.facing + habit.aside + habit.behind:
+        yaw = rng.normal(np.pi, habit.spread)
+    else:
+        yaw = u(-np.pi, np.pi)
+    tilt = u(-0.4, 0.9) if u() < habit.steep else rng.normal(0.08, 0.15)
+    roll = u(-1.6, 1.6) if u() < habit.lying else rng.normal(0, 0.08)
     view = rot_z(roll) @ rot_x(tilt) @ rot_y(yaw)
     distance = u(2.0, 9.0)
     names = list(body.joints)

@@ -3,7 +3,7 @@
 
 Usage::
 
-    python -m tools.demo_model.pool --out /tmp/demo-pool --count 24000 --workers 2
+    python -m tools.demo_model.pool --out out/demo-pool --workers 2
 
 A shard that is there already is kept, so an interrupted run goes on where it stopped.
 """
@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .scene import draw_scene
+from .scene import KINDS, draw_scene
 
 TRAIN_SEED = 1
 """Seed of the training pictures; the held-out ones have :data:`HELD_OUT_SEED`, so that no picture is in both."""
@@ -33,13 +33,13 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard_{number:04d}.npy"
 
 
-def draw_shard(folder: Path, seed: int, number: int, size: int) -> int:
+def draw_shard(folder: Path, seed: int, number: int, size: int, kind: str) -> int:
     """Draw pictures ``number * SHARD`` and on; returns the shard's number."""
     cv2.setNumThreads(1)
     target = shard_path(folder, number)
     if target.exists():
         return number
-    scenes = [draw_scene(seed, number * SHARD + i, size, size) for i in range(SHARD)]
+    scenes = [draw_scene(seed, number * SHARD + i, size, size, kind) for i in range(SHARD)]
     temporary = target.with_suffix(f".{os.getpid()}.tmp")
     people = {
         "start": np.cumsum([0] + [len(s.boxes) for s in scenes]),
@@ -60,8 +60,11 @@ def draw_shard(folder: Path, seed: int, number: int, size: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--count", type=int, default=24000, help="pictures to draw (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=320, help="height and width in pixels (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=16000, help="pictures to draw (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=224, help="height and width in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--kind", choices=tuple(KINDS), default="everyday", help="see scene.KINDS (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=TRAIN_SEED)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
@@ -71,7 +74,7 @@ def main() -> None:
         ProcessPoolExecutor(args.workers) as pool,
         tqdm(total=shards * SHARD, unit="picture", disable=not sys.stderr.isatty()) as bar,
     ):
-        for future in [pool.submit(draw_shard, args.out, args.seed, n, args.size) for n in range(shards)]:
+        for future in [pool.submit(draw_shard, args.out, args.seed, n, args.size, args.kind) for n in range(shards)]:
             future.result()
             bar.update(SHARD)
 

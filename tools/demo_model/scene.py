@@ -15,13 +15,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import person as body
-from .person import F32, Drawn, draw_person, smooth_noise
+from .person import F32, FLIP, KEYPOINTS, Drawn, Habit, draw_person, smooth_noise
 
 U8 = NDArray[np.uint8]
 
 SUPERSAMPLE = 1.4
 MIN_VISIBLE = 0.3
 """A person of whom less than this share is seen is annotated without keypoints: present, but not to be found."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is in a picture and how often; chances in 0..1.
+
+    Attributes:
+        counts: weight of 0, 1, 2, 3, 4, 5, 7 and 9 people.
+        biggest: range of the tallest person's stature, in heights of the picture.
+        smallest: least stature.
+        spread: how much smaller others are at most.
+        crowd: chance that all stand close together.
+        between: chance, for each person, of a thing before who is farther away.
+        before: chance of up to three things before everybody.
+        held: chance, for each person, of something in a hand.
+        margin: least distance of a person's middle from the left and right border, in widths of the picture.
+        habit: how people stand.
+    """
+
+    counts: tuple[float, ...]
+    biggest: tuple[float, float]
+    smallest: float
+    spread: float
+    crowd: float
+    between: float
+    before: float
+    held: float
+    margin: float
+    habit: Habit
+
+
+KINDS = {
+    "everyday": Kind(
+        (0.03, 0.5, 0.27, 0.12, 0.05, 0.03, 0.0, 0.0), (0.7, 1.35), 0.45, 0.55, 0.08, 0.08, 0.12, 0.15, 0.15,
+        body.EVERYDAY,
+    ),
+    "varied": Kind(
+        (0.03, 0.4, 0.27, 0.15, 0.08, 0.04, 0.02, 0.01), (0.6, 1.5), 0.32, 0.45, 0.12, 0.12, 0.2, 0.25, 0.1, body.VARIED
+    ),
+    "hard": Kind(
+        (0.03, 0.27, 0.26, 0.19, 0.12, 0.07, 0.04, 0.02), (0.45, 1.75), 0.2, 0.3, 0.22, 0.25, 0.35, 0.25, 0.04,
+        body.HARD,
+    ),
+}  # fmt: skip
 
 
 @dataclass
@@ -31,7 +75,8 @@ class Scene:
     Attributes:
         image: height × width × 3, uint8, BGR.
         boxes: (n, 4) float32, x1, y1, x2, y2 in pixels: the whole body as drawn, hidden parts too, within the frame.
-        keypoints: (n, K, 3) float32, x, y in pixels and visibility: 2 seen, 1 hidden, 0 out of the frame (x = y = 0).
+        keypoints: (n, K, 3) float32, x, y in pixels and visibility: 2 seen, 1 hidden, 0 not labelled (x = y = 0):
+            out of the frame, or nobody could say where it is (:func:`label`).
         areas: (n,) float32, pixels covered by the body within the frame, hidden parts too.
         ignored: (n,) bool, hardly visible; all visibilities are 0.
     """
@@ -221,8 +266,54 @@ def _held(rng: np.random.Generator, image: U8, owner: NDArray[np.int8], drawn: D
     owner[inside] = -1
 
 
-def draw_scene(seed: int, index: int, height: int = 320, width: int = 320) -> Scene:
-    """Draw picture ``index`` of the sequence ``seed`` at ``height`` × ``width`` pixels."""
+# The joint that a limb hangs from.
+PARENTS = {
+    child: parent
+    for side in ("left_", "right_")
+    for child, parent in (
+        (side + "elbow", side + "shoulder"), (side + "wrist", side + "elbow"),
+        (side + "knee", side + "hip"), (side + "ankle", side + "knee"),
+    )
+}  # fmt: skip
+
+
+def label(drawn: Drawn, owner: NDArray[np.int8], index: int) -> F32:
+    """Keypoints (K, 3) of a drawn person as an annotator of COCO would set them.
+
+    ``owner`` holds the index of the person seen in each pixel; ``index`` is this one's. Visibility is 2 for what is
+    seen, and 0 for what is hidden of the face. Other joints have 1 where the person's own body hides them. Where
+    something else does, they have 1 if their place can be told from what is seen beside it, which is the joint before
+    or after it on the limb, or the same joint of the other side for shoulders and hips; else 0. ``x`` and ``y`` of what
+    has 0 are 0.
+    """
+    h, w = owner.shape
+    xy = drawn.keypoints[:, :2]
+    points = np.zeros((len(KEYPOINTS), 3), np.float32)
+    covered = np.zeros(len(KEYPOINTS), np.bool_)
+    for k in np.flatnonzero((xy[:, 0] >= 0) & (xy[:, 0] < w) & (xy[:, 1] >= 0) & (xy[:, 1] < h)):
+        cx, cy = int(xy[k, 0]), int(xy[k, 1])
+        window = np.s_[max(cy - 1, 0) : cy + 2, max(cx - 1, 0) : cx + 2]
+        mine = owner[window] == index
+        near = drawn.layer.depth[window][mine] > drawn.keypoints[k, 2] - drawn.slack[k]
+        points[k] = (xy[k, 0], xy[k, 1], 2 if near.any() else 1)
+        covered[k] = not mine.any()
+    seen = points[:, 2] == 2
+    helps = np.zeros(len(KEYPOINTS), np.bool_)
+    face = np.array([n.endswith(("nose", "eye", "ear")) for n in KEYPOINTS])
+    for child, parent in PARENTS.items():
+        a, b = KEYPOINTS.index(child), KEYPOINTS.index(parent)
+        helps[a] |= seen[b]
+        helps[b] |= seen[a]
+    trunk = [KEYPOINTS.index(s + n) for n in ("shoulder", "hip") for s in ("left_", "right_")]
+    for k in trunk:
+        helps[k] |= seen[FLIP[k]]
+    points[(points[:, 2] == 1) & ((covered & ~helps) | face)] = 0
+    return points
+
+
+def draw_scene(seed: int, index: int, height: int = 320, width: int = 320, kind: str = "everyday") -> Scene:
+    """Draw picture ``index`` of the sequence ``seed`` at ``height`` × ``width`` pixels; ``kind``: of :data:`KINDS`."""
+    what = KINDS[kind]
     rng = np.random.default_rng([seed, index, height, width])
     h, w = round(height * SUPERSAMPLE), round(width * SUPERSAMPLE)
     image = _background(rng, h, w)
@@ -231,27 +322,28 @@ def draw_scene(seed: int, index: int, height: int = 320, width: int = 320) -> Sc
     light /= np.linalg.norm(light)
     ambient = float(rng.uniform(0.25, 0.75))
 
-    count = int(rng.choice([0, 1, 2, 3, 4, 5, 7, 9], p=[0.03, 0.27, 0.26, 0.19, 0.12, 0.07, 0.04, 0.02]))
-    biggest = rng.uniform(0.45, 1.75) if count < 4 else rng.uniform(0.35, 1.1)
-    share = np.sort(np.exp(rng.uniform(np.log(0.3), 0, count)))
+    count = int(rng.choice([0, 1, 2, 3, 4, 5, 7, 9], p=what.counts))
+    low, high = what.biggest
+    biggest = rng.uniform(low, high) if count < 4 else rng.uniform(0.78 * low, 0.65 * high)
+    share = np.sort(np.exp(rng.uniform(np.log(what.spread), 0, count)))
     if rng.random() < 0.35:
         share = np.sort(rng.uniform(0.8, 1, count))  # a group at one distance
-    sizes = np.maximum(share * biggest, 0.2) * min(h, w * 1.2)
+    sizes = np.maximum(share * biggest, what.smallest) * min(h, w * 1.2)
     people: list[Drawn] = []
     masks: list[tuple[tuple[int, int, int, int], int]] = []
-    crowd = rng.uniform(0.2, 1.2) if rng.random() < 0.22 else 3.0
+    crowd = rng.uniform(0.2, 1.2) if rng.random() < what.crowd else 3.0
     anchor = rng.uniform(0.3, 0.7) * w
     for size in sizes:
         x = (
             float(np.clip(anchor + rng.normal(0, 0.35) * crowd * size, 0, w))
             if crowd < 3
-            else rng.uniform(0.04, 0.96) * w
+            else rng.uniform(what.margin, 1 - what.margin) * w
         )
         low, high = (0.35, 0.7) if size < 0.9 * h else (0.45, 1.1) if size > 1.2 * h else (0.4, 0.75)
         y = h * rng.uniform(low, high)
-        if rng.random() < 0.25:
+        if rng.random() < what.between:
             _thing(rng, image, owner)
-        drawn = draw_person(rng, h, w, (x, float(y)), float(size), light, ambient)
+        drawn = draw_person(rng, h, w, (x, float(y)), float(size), light, ambient, what.habit)
         x0, y0, x1, y1 = drawn.layer.box
         if x1 - x0 < 4 or y1 - y0 < 4:
             continue
@@ -263,9 +355,9 @@ def draw_scene(seed: int, index: int, height: int = 320, width: int = 320) -> Sc
             ((x0 + int(cols[0]), y0 + int(rows[0]), x0 + int(cols[-1]) + 1, y0 + int(rows[-1]) + 1), int(mask.sum()))
         )
         people.append(drawn)
-        if rng.random() < 0.25:
+        if rng.random() < what.held:
             _held(rng, image, owner, drawn)
-    if rng.random() < 0.35:
+    if rng.random() < what.before:
         for _ in range(int(rng.integers(1, 4))):
             _thing(rng, image, owner)
 
@@ -277,14 +369,7 @@ def draw_scene(seed: int, index: int, height: int = 320, width: int = 320) -> Sc
     for i, drawn in enumerate(people):
         box, area = masks[i]
         seen = int((owner == i).sum())
-        xy = drawn.keypoints[:, :2]
-        inside = (xy[:, 0] >= 0) & (xy[:, 0] < w) & (xy[:, 1] >= 0) & (xy[:, 1] < h)
-        for k in np.flatnonzero(inside):
-            cx, cy = int(xy[k, 0]), int(xy[k, 1])
-            window = np.s_[max(cy - 1, 0) : cy + 2, max(cx - 1, 0) : cx + 2]
-            mine = owner[window] == i
-            near = drawn.layer.depth[window][mine] > drawn.keypoints[k, 2] - drawn.slack[k]
-            points[i, k] = (xy[k, 0], xy[k, 1], 2 if near.any() else 1)
+        points[i] = label(drawn, owner, i)
         # Joints lie inside the drawn body but for rounding; the box is of both.
         got = points[i, points[i, :, 2] > 0, :2]
         boxes[i] = box
@@ -303,34 +388,6 @@ def draw_scene(seed: int, index: int, height: int = 320, width: int = 320) -> Sc
     if rng.random() < 0.5:
         image = np.clip(image + rng.normal(0, rng.uniform(1, 9), image.shape), 0, 255).astype(np.uint8)
     return Scene(image[..., ::-1].copy(), boxes, points, areas, ignored)
-
-
-def plain(boxes: F32, keypoints: F32, areas: F32, ignored: NDArray[np.bool_], height: int) -> bool:
-    """Whether everybody in a picture is easy to read: upright, turned to the viewer, mostly seen and not small.
-
-    Arguments as in :class:`Scene`, for a picture of ``height`` pixels; a picture without people is plain.
-    """
-    names = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
-    left, right, hip_left, hip_right = (body.KEYPOINTS.index(n) for n in names)
-    for points, area, ignore in zip(keypoints, areas, ignored, strict=True):
-        state = points[:, 2]
-        if (
-            ignore
-            or (state > 0).sum() < 13
-            or (state == 2).sum() < 10
-            or not state[[left, right, hip_left, hip_right]].all()
-        ):
-            return False
-        trunk = (points[hip_left] + points[hip_right] - points[left] - points[right])[:2] / 2
-        length = float(np.hypot(*trunk))
-        if trunk[1] < 0.8 * length or points[left, 0] - points[right, 0] < 0.3 * length or area < (0.09 * height) ** 2:
-            return False
-    return len(boxes) == len(keypoints)
-
-
-def is_plain(scene: Scene) -> bool:
-    """:func:`plain` of a scene."""
-    return plain(scene.boxes, scene.keypoints, scene.areas, scene.ignored, scene.image.shape[0])
 
 
 def coco(scenes: list[tuple[str, Scene]]) -> dict[str, Any]:

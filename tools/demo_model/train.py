@@ -12,7 +12,6 @@ interrupted goes on from OUT/checkpoint.pt; --steps may be changed then, as long
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import os
@@ -36,8 +35,8 @@ from .evaluate import average_precision, predict
 from .losses import pose_loss
 from .network import PoseNet
 from .optim import Muon
-from .pool import HELD_OUT_SEED
-from .scene import Scene, coco, draw_scene, is_plain
+from .pictures import held_out
+from .scene import Scene, coco
 
 VALIDATION_FIRST = 100_000
 """First index of the pictures scored during training: of the held-out seed, but none of the 500 of the final figure."""
@@ -87,19 +86,19 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, required=True, help="folder of tools.demo_model.pool")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and weights")
     parser.add_argument("--pictures", type=int, default=24000, help="pictures of the pool to use")
-    parser.add_argument(
-        "--plain", action="store_true", help="only plain pictures, see scene.plain, for training and scores"
-    )
+    parser.add_argument("--behind", type=Path, help="a second pool, of which pictures with people from behind are used")
     parser.add_argument("--start", type=Path, help="weights to start from; layers that do not fit start afresh")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--decay", type=int, default=3000, help="steps over which the learning rate falls at the end")
+    parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--decay", type=int, default=6000, help="steps over which the learning rate falls at the end")
+    parser.add_argument("--calm", type=int, default=0, help="steps at the end with milder views of the pictures")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=2.5e-3, help="of AdamW: heads, biases and norms")
-    parser.add_argument("--muon-lr", type=float, default=0.012, help="of Muon: convolutions")
-    parser.add_argument("--size", type=int, default=192, help="input height and width until the decay")
-    parser.add_argument("--late-size", type=int, default=192, help="input height and width during the decay")
+    parser.add_argument("--muon-lr", type=float, default=0.02, help="of Muon: convolutions")
+    parser.add_argument("--size", type=int, default=160, help="input height and width (default: %(default)s)")
+    parser.add_argument("--score-size", type=int, default=192, help="the same for scores (default: %(default)s)")
+    parser.add_argument("--no-maps", action="store_true", help="leave out the keypoint maps that teach early layers")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=2, help="processes that share every batch, one on a GPU")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share every batch, one on a GPU")
     parser.add_argument("--threads", type=int, default=1, help="threads of each of them")
     parser.add_argument("--workers", type=int, default=1, help="further processes that prepare samples, for each")
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints and evaluations")
@@ -140,13 +139,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     device = torch.device(args.device)
     model = PoseNet().to(device, memory_format=torch.channels_last)
-    skip = (
-        "heads",
-        "maps",
-        "trust",
-        "place.1",
-        *(name for name, _ in model.named_modules() if name.endswith("window")),
-    )
+    skip = ("heads", "maps", "near.1", "fine.2")
     muon = [p for name, p in model.named_parameters() if p.ndim == 4 and not name.startswith(skip)]
     rest = [p for name, p in model.named_parameters() if p.ndim != 4 or name.startswith(skip)]
     optimisers = {"muon": Muon(muon, args.muon_lr), "adam": torch.optim.AdamW(rest, args.lr, weight_decay=0.0)}
@@ -169,9 +162,8 @@ def run(rank: int, args: argparse.Namespace) -> None:
         first = state["step"]
         print(f"going on from step {first}", flush=True)
 
-    data = PoolData(args.pool, args.pictures, args.seed, only_plain=args.plain)
-    sizes = (args.size, args.late_size, args.steps - args.decay)
-    sampler = Steps(len(data), args.batch, first, args.steps, args.seed, sizes, (rank, args.processes))
+    data = PoolData(args.pool, args.pictures, args.seed, args.behind)
+    sampler = Steps(len(data), args.batch, first, args.steps, args.seed, args.size, args.calm, (rank, args.processes))
     loader = DataLoader(
         data, batch_sampler=sampler, collate_fn=collate, num_workers=args.workers, worker_init_fn=_one_thread,
         prefetch_factor=4 if args.workers else None, pin_memory=device.type == "cuda",
@@ -179,7 +171,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
     scenes: list[Scene] = []
     log = (args.out / "log.jsonl").open("a")
     bar = tqdm(total=args.steps, initial=first, unit="step", disable=rank > 0 or not sys.stderr.isatty())
-    running = torch.zeros(6)
+    running = torch.zeros(7)
     began, counted = time.monotonic(), 0
     step = first
     for images, targets in loader:
@@ -191,8 +183,8 @@ def run(rank: int, args: argparse.Namespace) -> None:
         x = (images.to(device, non_blocking=True).float() / 255).contiguous(memory_format=torch.channels_last)
         moved: dict[str, Tensor] = {k: v.to(device, non_blocking=True) for k, v in targets.items()}
         with torch.autocast(device.type, torch.bfloat16):
-            heads = model(x)
-        loss, parts = pose_loss(heads, moved)
+            out = model(x)
+        loss, parts = pose_loss(out, moved, maps=not args.no_maps)
         loss.backward()
         if args.processes > 1:
             _share(model, args.processes)
@@ -211,7 +203,10 @@ def run(rank: int, args: argparse.Namespace) -> None:
             speed = counted * args.batch / (time.monotonic() - began)
             line = {
                 "step": step,
-                **{k: round(v, 4) for k, v in zip(("loss", "box", "point", "conf", "obj", "maps"), mean, strict=True)},
+                **{
+                    k: round(v, 4)
+                    for k, v in zip(("loss", "box", "oks", "conf", "obj", "field", "maps"), mean, strict=True)
+                },
                 "speed": round(speed, 1),
             }
             log.write(json.dumps(line) + "\n")
@@ -231,13 +226,9 @@ def run(rank: int, args: argparse.Namespace) -> None:
                 },
             )
             if not scenes:
-                numbers = itertools.count(VALIDATION_FIRST)
-                while len(scenes) < args.validation:
-                    scene = draw_scene(HELD_OUT_SEED, next(numbers))
-                    if not args.plain or is_plain(scene):
-                        scenes.append(scene)
+                scenes = [held_out(VALIDATION_FIRST + i) for i in range(args.validation)]
             truth = coco([(f"{i}.jpg", s) for i, s in enumerate(scenes)])
-            found = predict(average.model, [s.image for s in scenes], args.late_size)
+            found = predict(average.model, [s.image for s in scenes], args.score_size)
             score = average_precision(truth, found, [i["id"] for i in truth["images"]])
             line = {"step": step, **{k: round(v, 4) for k, v in score.items()}}
             log.write(json.dumps(line) + "\n")
