@@ -118,6 +118,9 @@ struct FoundSpec {
 /// Throws Error(model), saying what would settle it.
 TRTPOSE_API FoundSpec find_spec(const ModelFile& file, const std::string& given = {});
 
+/// Refuse a model with decode and NMS inside. Throws Error(model).
+TRTPOSE_API void check_raw(const ModelFile& file);
+
 /// Check that a spec fits a file's tensors. Throws Error(model).
 TRTPOSE_API void check_spec(const ModelSpec& spec, const ModelFile& file);
 

@@ -439,16 +439,20 @@ FoundSpec find_spec(const ModelFile& file, const std::string& given) {
     return found;
 }
 
-void check_spec(const ModelSpec& spec, const ModelFile& file) {
-    const auto& path = file.path;
+void check_raw(const ModelFile& file) {
     const auto has_output = [&](const char* name) {
         return std::any_of(file.outputs.begin(), file.outputs.end(), [&](const auto& o) { return o.name == name; });
     };
     // What trtpose's TensorRT plugin gives (docs/plugin.md).
     const bool decoded_inside = has_output("num_dets") && has_output("boxes") && has_output("keypoints");
-    require(!decoded_inside, ErrorCode::model, path,
+    require(!decoded_inside, ErrorCode::model, file.path,
             ": decode and NMS are inside of it, for programs that run engines by themselves; trtpose does both behind "
             "the network: take a model built without --nms-in-engine");
+}
+
+void check_spec(const ModelSpec& spec, const ModelFile& file) {
+    check_raw(file);
+    const auto& path = file.path;
     const auto fail = [&](const auto&... args) {
         throw Error(ErrorCode::model, text(path, ": ", args..., "; the model spec does not fit this model"));
     };

@@ -246,6 +246,7 @@ Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Engine::Engine(const std::string& path, const EngineOptions& options) {
     ModelFile file = read_model_file(path);
+    check_raw(file);  // before a library looks for the plugin in it
     SessionOptions wanted;
     wanted.device = options.device;
     wanted.precision = options.precision;

@@ -348,6 +348,10 @@ def build(
         say(why)
     gpu = drivers.select(driver, device)
     lib = library.open_library(kind, driver)
+    if nms_in_engine:
+        from .graft import load_plugin
+
+        load_plugin(lib)  # what is refused is refused before a long quantisation
     if kind == "rtx":
         capabilities = capabilities or library.default_capabilities(lib)
         runs_here = gpu is not None and gpu.compute_capability in capabilities

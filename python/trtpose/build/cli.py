@@ -167,6 +167,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"{given['model']}: name the precision: --fp32, --fp16 or --int8")
     if "images" in given and not given.get("check"):
         raise InputError("--images is for --check; give both")
+    if given.get("check") and given.get("nms_in_engine"):
+        raise InputError("--check compares raw heads with the ONNX, and --nms-in-engine leaves none; give one of them")
     return given
 
 
