@@ -30,7 +30,8 @@ void register_network_times(py::module_& m) {
         },
         py::kw_only(), py::arg("path"), py::arg("device"), py::arg("precision"), py::arg("threads"), py::arg("batch"),
         py::arg("imgsz"), py::arg("runs"), py::arg("warmup"),
-        "Milliseconds of the network alone, without letterbox, decode and NMS; lists of runs, and means of runs given "
+        "Milliseconds of the network alone, without letterbox, decode and NMS.\n\nLists of runs, and means of runs "
+        "given "
         "all at once.");
 }
 

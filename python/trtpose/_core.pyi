@@ -231,7 +231,9 @@ def time_network(
     warmup: typing.SupportsInt | typing.SupportsIndex,
 ) -> dict:
     """
-    Milliseconds of the network alone, without letterbox, decode and NMS; lists of runs, and means of runs given all at once.
+    Milliseconds of the network alone, without letterbox, decode and NMS.
+
+    Lists of runs, and means of runs given all at once.
     """
 
 def version() -> str:

@@ -589,8 +589,7 @@ def _arithmetic(engine: Engine) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    from .cli import _fraction as fraction
-    from .cli import _size as size
+    from ._arguments import fraction, size
 
     parser.description = "Say whether a model finds the people that another finds, and how far off its keypoints are."
     parser.add_argument("reference", metavar="MODEL.onnx", help="the model to trust")

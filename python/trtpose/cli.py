@@ -13,7 +13,6 @@ import contextlib
 import importlib
 import io
 import json
-import math
 import os
 import signal
 import sys
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from ._arguments import count, count_or_none, counts, fraction, size
 from .errors import Error, InputError, ModelError
 
 if TYPE_CHECKING:
@@ -46,47 +46,6 @@ class _Verb:
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-
-
-# --- Option values ----------------------------------------------------------------------------------------------------
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
-    return value
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return value
-
-
-def _counts(text: str) -> list[int]:
-    return [_count(part) for part in text.split(",")]
-
-
-def _count_or_none(text: str) -> int:
-    return 0 if text.strip() == "0" else _count(text)
-
-
-def _size(text: str) -> int | tuple[int, int]:
-    sides = text.lower().replace(",", "x").split("x")
-    if not 1 <= len(sides) <= 2 or not all(side.strip().isascii() and side.strip().isdigit() for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 960, or height and width as 544x960")
-    values = [int(side) for side in sides]
-    if not all(1 <= value <= 65536 for value in values):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size in pixels between 1 and 65536")
-    return values[0] if len(values) == 1 else (values[0], values[1])
 
 
 # --- Options that verbs share -----------------------------------------------------------------------------------------
@@ -118,23 +77,23 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("f32", "fp16", "bf16", "auto"), help="arithmetic (default: f32 on the CPU)"
     )
-    parser.add_argument("--imgsz", type=_size, metavar="N|HxW", help="input size in pixels (default: the model's)")
-    parser.add_argument("--batch", type=_count, metavar="N", help="frames per run (default: the model's, or 1)")
+    parser.add_argument("--imgsz", type=size, metavar="N|HxW", help="input size in pixels (default: the model's)")
+    parser.add_argument("--batch", type=count, metavar="N", help="frames per run (default: the model's, or 1)")
     parser.add_argument("--rect", action="store_true", help="pad to the network's stride only, not to a square")
-    parser.add_argument("--threads", type=_count, metavar="N", help="threads on the CPU (default: all cores)")
+    parser.add_argument("--threads", type=count, metavar="N", help="threads on the CPU (default: all cores)")
     parser.add_argument("--vram-budget", metavar="SIZE", help="refuse to plan more device memory than this, as 2GiB")
 
 
 def _add_thresholds(parser: argparse.ArgumentParser, conf: str) -> None:
-    parser.add_argument("--conf", "--conf-thres", type=_fraction, metavar="X", help=f"least score of a pose ({conf})")
+    parser.add_argument("--conf", "--conf-thres", type=fraction, metavar="X", help=f"least score of a pose ({conf})")
     parser.add_argument(
         "--iou",
         "--iou-thres",
-        type=_fraction,
+        type=fraction,
         metavar="X",
         help="overlap above which the lesser pose goes (default: 0.65)",
     )
-    parser.add_argument("--max-det", type=_count, metavar="N", help="most poses per frame (default: 300)")
+    parser.add_argument("--max-det", type=count, metavar="N", help="most poses per frame (default: 300)")
 
 
 def _open_engine(args: argparse.Namespace, **more: Any) -> Engine:
@@ -266,12 +225,12 @@ def _infer_outputs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reconnect",
-        type=_count_or_none,
+        type=count_or_none,
         default=3,
         metavar="N",
         help="times to open a broken stream again (default: 3)",
     )
-    parser.add_argument("--max-frames", type=_count, metavar="N", help="stop after this many frames")
+    parser.add_argument("--max-frames", type=count, metavar="N", help="stop after this many frames")
     parser.add_argument("--quiet", "-q", action="store_true", help="no line per picture and no progress bar")
 
 
@@ -679,11 +638,11 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", metavar="DIR", help="picture or folder to time with (default: a synthetic 1080p picture)"
     )
-    parser.add_argument("--runs", type=_count, default=50, metavar="N", help="timed runs (default: 50)")
-    parser.add_argument("--warmup", type=_count, default=5, metavar="N", help="runs before them (default: 5)")
-    parser.add_argument("--batches", type=_counts, metavar="N,N", help="time each of these batch sizes, as 1,4,16")
+    parser.add_argument("--runs", type=count, default=50, metavar="N", help="timed runs (default: 50)")
+    parser.add_argument("--warmup", type=count, default=5, metavar="N", help="runs before them (default: 5)")
+    parser.add_argument("--batches", type=counts, metavar="N,N", help="time each of these batch sizes, as 1,4,16")
     parser.add_argument(
-        "--streams", type=_count, default=1, metavar="N", help="clones at work at the same time (default: 1)"
+        "--streams", type=count, default=1, metavar="N", help="clones at work at the same time (default: 1)"
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file; - is the standard output")
     parser.add_argument("--quiet", "-q", action="store_true", help="no table and no progress bar")
@@ -753,11 +712,9 @@ def _info_arguments(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", nargs="?", help="ONNX model or engine file (default: this installation)"
     )
     _add_spec(parser)
+    parser.add_argument("--imgsz", type=size, metavar="N|HxW", help="size to count and plan for (default: the model's)")
     parser.add_argument(
-        "--imgsz", type=_size, metavar="N|HxW", help="size to count and plan for (default: the model's)"
-    )
-    parser.add_argument(
-        "--batch", type=_count, metavar="N", help="frames per run to plan for (default: the model's, or 1)"
+        "--batch", type=count, metavar="N", help="frames per run to plan for (default: the model's, or 1)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

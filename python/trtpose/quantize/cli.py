@@ -7,22 +7,13 @@ import argparse
 import sys
 from typing import Any
 
+from .._arguments import count, size
 from ..errors import InputError
 from .ranges import METHODS
 
 __all__ = ["add_arguments", "run"]
 
 SUMMARY = "make an INT8 ONNX with explicit Q/DQ, or an FP16 one, and measure what it loses"
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return value
 
 
 def _points(text: str) -> float:
@@ -33,15 +24,6 @@ def _points(text: str) -> float:
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of points from 0 to 100")
     return value
-
-
-def _size(text: str) -> int | tuple[int, int]:
-    sides = text.lower().replace(",", "x").split("x")
-    if not 1 <= len(sides) <= 2 or not all(
-        side.isascii() and side.isdigit() and 0 < int(side) < 65537 for side in sides
-    ):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 960, or height and width as 544x960")
-    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images", metavar="DIR", help="pictures to measure on (default: those of --calib not calibrated on)")
     add("--max-drop", type=_points, metavar="X", help="points that may be lost (default: 1 of AP, else 5 of agreement)")
     add("--method", choices=METHODS, default="percentile", help="how ranges are chosen (default: percentile)")
-    add("--count", type=_count, metavar="N", help="calibration pictures (default: all, at most 128)")
-    add("--limit", type=_count, default=200, metavar="N", help="pictures to measure on at most (default: 200)")
-    add("--imgsz", type=_size, metavar="N|HxW", help="input size in pixels (default: the model's)")
-    add("--batch", type=_count, default=1, metavar="N", help="pictures per run of the calibration (default: 1)")
+    add("--count", type=count, metavar="N", help="calibration pictures (default: all, at most 128)")
+    add("--limit", type=count, default=200, metavar="N", help="pictures to measure on at most (default: 200)")
+    add("--imgsz", type=size, metavar="N|HxW", help="input size in pixels (default: the model's)")
+    add("--batch", type=count, default=1, metavar="N", help="pictures per run of the calibration (default: 1)")
     add("--spec", metavar="FILE", help="model spec, JSON, for a model that carries none")
     add("--keep", metavar="PATTERN", nargs="+", default=[], help="nodes to leave in floating point, * and ? allowed")
     add("--fp16", action="store_true", help="FP16 for what is not in INT8, as strongly typed TensorRT wants it")
