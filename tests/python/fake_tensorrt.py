@@ -443,8 +443,15 @@ def make(version: str) -> types.ModuleType:
 
         module.IProgressMonitor = IProgressMonitor
 
-    registry = types.SimpleNamespace(all_creators=[], load_library=lambda path: told["plugins"].append(path) or path)
     told["plugins"] = []
+    creators: list[Any] = []
+
+    def load_library(path: str) -> str:
+        told["plugins"].append(path)
+        creators.append(types.SimpleNamespace(name="trtpose_decode_nms", plugin_version="1"))
+        return path
+
+    registry = types.SimpleNamespace(all_creators=creators, load_library=load_library)
     module.get_plugin_registry = lambda: registry
     module.ILogger, module.OnnxParser, module.Builder, module.Runtime = ILogger, OnnxParser, Builder, Runtime
     module.BuilderFlag, module.NetworkDefinitionCreationFlag = flags, network_flags

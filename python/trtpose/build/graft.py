@@ -166,6 +166,9 @@ def graft(
 
     batch = _batch(graph)
     float32, int32 = 1, 6  # TensorProto.FLOAT, .INT32
+    # What was said of the heads stays true, and inference does not find all of it again.
+    described = {entry.name for entry in graph.value_info}
+    graph.value_info.extend(entry for entry in graph.output if entry.name not in described)
     del graph.output[:]
     for output, kind, dims in zip(
         OUTPUTS,
