@@ -366,8 +366,7 @@ private:
     bool used_ = false;
 };
 
-// ---- Opening
-// ---------------------------------------------------------------------------------------------------------
+// ---- Opening --------------------------------------------------------------------------------------------------------
 
 std::string capability(const CudaStatus& machine, int index) {
     for (const CudaDevice& device : machine.devices) {
