@@ -29,8 +29,8 @@ from tools.demo_model.person import FLIP, KEYPOINTS, Drawn, Layer  # noqa: E402
 from tools.demo_model.pictures import held_out  # noqa: E402
 from tools.demo_model.pool import HELD_OUT_SEED, TRAIN_SEED  # noqa: E402
 
-AP_FLOOR = 0.74
-"""What the model must reach on the packaged pictures: 0.787 by its card, less what rounding on another processor moves.
+AP_FLOOR = 0.83
+"""What the model must reach on the packaged pictures: 0.877 by its card, less what rounding on another processor moves.
 There are a dozen people: one who crosses one of the ten OKS thresholds is worth nearly 0.01."""
 
 
@@ -245,6 +245,57 @@ def test_training_reads_the_fields_as_the_network_does() -> None:
         got = decoded[:, before : before + rows * cols, 5 + network.CLASSES :].reshape(count, keypoints, 3)
     # Positions of up to a few hundred pixels in float32, read at places that differ in the last bits.
     torch.testing.assert_close(got[:, list(network.ORDER), :2], want, atol=2e-2, rtol=0)
+
+
+def test_a_training_is_repeated_bit_for_bit_also_when_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed; pip install torch")
+    pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed; pip install trtpose[eval]")
+    from tools.demo_model import augment, pool, train
+
+    for module in (pool, augment):
+        monkeypatch.setattr(module, "SHARD", 6)
+    folders = [tmp_path / "everyday", tmp_path / "turned"]
+    for folder in folders:
+        folder.mkdir()
+        for number in range(2):
+            pool.draw_shard(folder, TRAIN_SEED, number, 96, folder.name)
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+
+    def run(out: str, *more: str) -> dict[str, Any]:
+        options = ["--out", str(tmp_path / out), "--stages", "64:3:0.8:2", "96:3:0.9:1.4:calm", "--batch", "4"]
+        options += ["--processes", "1", "--device", "cpu", "--validation", "1", "--score-size", "64", "--seed", "3"]
+        monkeypatch.setattr(sys, "argv", ["train", "--pool", *map(str, folders), *options, *more])
+        train.main()
+        return torch.load(tmp_path / out / "weights.pt", weights_only=True)
+
+    try:
+        whole = run("whole")
+        run("parts", "--stop", "2")
+        run("parts", "--stop", "4")
+        parts = run("parts")
+        other = run("other", "--seed", "4")
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
+    assert not all(torch.equal(value, other[name]) for name, value in whole.items())
+    log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "AP" in line] == [2, 4, 6]
+
+
+def test_a_stage_is_read_from_text() -> None:
+    pytest.importorskip("torch", reason="torch is not installed; pip install torch")
+    from tools.demo_model.augment import Stage
+
+    assert Stage.parse("160:9500:0.8:2.4") == Stage(160, 9500, 0.8, 2.4)
+    assert Stage.parse("288:5:1:1.4:calm") == Stage(288, 5, 1.0, 1.4, calm=True)
+    for text in ("", "160:1:1", "160:1:1:2:3", "a:1:1:2"):
+        with pytest.raises(ValueError, match=r"."):
+            Stage.parse(text)
 
 
 def test_the_model_finds_the_people_in_the_packaged_pictures() -> None:

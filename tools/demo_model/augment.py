@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from .person import F32, FLIP, KEYPOINTS
+from .person import F32, FLIP
 from .pool import SHARD, shard_path
 
-Key = tuple[int, int, int, bool]
-"""Epoch, picture, size, and whether the view is a calm one."""
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the training.
+
+    Attributes:
+        size: input height and width.
+        steps: how many.
+        least, most: range of the scale of the views; at 1 a picture fills the input.
+        calm: half of the pictures keep their colours and sharpness, and none are coarsely sampled.
+    """
+
+    size: int
+    steps: int
+    least: float
+    most: float
+    calm: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Stage:
+        """From ``SIZE:STEPS:LEAST:MOST[:calm]``."""
+        size, steps, least, most, *rest = text.split(":")
+        if rest not in ([], ["calm"]):
+            raise ValueError(text)
+        return cls(int(size), int(steps), float(least), float(most), bool(rest))
+
+
+Key = tuple[int, int, Stage]
+"""Epoch, picture, and the stage of the training."""
 Sample = tuple[NDArray[np.uint8], F32, F32, F32, NDArray[np.bool_]]
 
 
@@ -26,17 +54,16 @@ def view(
     rng: np.random.Generator,
     image: NDArray[np.uint8],
     people: tuple[F32, F32, F32, NDArray[np.bool_]],
-    size: int,
-    calm: bool,
+    stage: Stage,
 ) -> Sample:
-    """Map the picture into ``size`` × ``size`` by a random similarity.
+    """Map the picture into the stage's input by a random similarity.
 
     ``people``: boxes, keypoints, areas, ignored as in :class:`scene.Scene`. Who is cut to less than 15 % is ignored.
-    ``calm``: not much smaller than the picture, and no coarse sampling.
     """
+    size = stage.size
     boxes, points, areas, ignored = (v.copy() for v in people)
     height, width = image.shape[:2]
-    scale = float(np.exp(rng.uniform(np.log(0.85 if calm else 0.7), np.log(1.6)))) * size / max(height, width)
+    scale = float(np.exp(rng.uniform(np.log(stage.least), np.log(stage.most)))) * size / max(height, width)
     angle = float(np.clip(rng.normal(0, 7), -25, 25))
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale)
     room = abs(1 - scale * max(height, width) / size) / 2 + 0.06
@@ -47,7 +74,7 @@ def view(
         matrix[0, 2] += size
     border = (114, 114, 114) if rng.random() < 0.7 else tuple(int(v) for v in rng.integers(0, 256, 3))
     how = cv2.INTER_LINEAR if scale > 0.8 else cv2.INTER_AREA
-    if rng.random() < 0.15 and not calm:
+    if rng.random() < 0.15 and not stage.calm:
         how = cv2.INTER_NEAREST
     mode = cv2.BORDER_CONSTANT if rng.random() < 0.8 else cv2.BORDER_REFLECT
     if (
@@ -132,45 +159,28 @@ def recolour(rng: np.random.Generator, image: NDArray[np.uint8], calm: bool) -> 
     return image
 
 
-def from_behind(points: F32) -> bool:
-    """Whether somebody of ``points`` (n, K, 3) is upright and turned away from the viewer."""
-    names = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
-    left, right, hip, other = (points[:, KEYPOINTS.index(n)] for n in names)
-    known = (left[:, 2] > 0) & (right[:, 2] > 0) & (hip[:, 2] > 0) & (other[:, 2] > 0)
-    high = (hip + other - left - right)[:, 1] / 2
-    return bool((known & (high > 0) & (left[:, 0] - right[:, 0] < -0.3 * high)).any())
-
-
 class PoolData(Dataset[Sample]):
-    """Samples by :data:`Key`: the same key always gives the same sample.
+    """Samples by :data:`Key`: the same key always gives the same sample. All of ``folders``, in their order."""
 
-    The first ``count`` pictures of ``folder`` and, where ``behind`` is given, those of all pictures of that folder that
-    show somebody from behind.
-    """
-
-    def __init__(self, folder: Path, count: int, seed: int, behind: Path | None = None) -> None:
+    def __init__(self, folders: list[Path], seed: int) -> None:
         self.seed = seed
-        for number in range(-(-count // SHARD)):
-            if not shard_path(folder, number).exists():
-                raise SystemExit(
-                    f"error: {shard_path(folder, number)} is missing; draw it with python -m tools.demo_model.pool"
-                )
-        self.pictures = [(folder, i) for i in range(count)]
-        if behind is not None:
-            shards = len(list(behind.glob("shard_*.npy")))
-            more = ((behind, i) for i in range(shards * SHARD))
-            self.pictures += [entry for entry in more if from_behind(_people(*entry)[1])]
+        self.pictures: list[tuple[Path, int]] = []
+        for folder in folders:
+            shards = len(list(folder.glob("shard_*.npy")))
+            if not shards:
+                raise SystemExit(f"error: no pictures in {folder}; draw them with python -m tools.demo_model.pool")
+            self.pictures += [(folder, i) for i in range(shards * SHARD)]
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, key: Key) -> Sample:
-        epoch, picture, size, calm = key
+        epoch, picture, stage = key
         rng = np.random.default_rng([self.seed, epoch, picture])
         folder, index = self.pictures[picture]
         image = _shard(folder, index // SHARD)[0][index % SHARD]
-        image, boxes, points, areas, ignored = view(rng, image, _people(folder, index), size, calm)
-        return recolour(rng, image, calm), boxes, points, areas, ignored
+        image, boxes, points, areas, ignored = view(rng, image, _people(folder, index), stage)
+        return recolour(rng, image, stage.calm), boxes, points, areas, ignored
 
 
 def _people(folder: Path, picture: int) -> tuple[F32, F32, F32, NDArray[np.bool_]]:
@@ -190,15 +200,14 @@ def _shard(folder: Path, number: int) -> tuple[NDArray[np.uint8], dict[str, NDAr
 class Steps(Sampler[list[Key]]):
     """Batches from step ``first`` on, with a new permutation in every epoch.
 
-    ``size``: input size. ``calm``: steps at the end with calm views. ``part``: which share of every batch, of how many.
+    ``part``: which share of every batch, of how many.
     """
 
     def __init__(
-        self, count: int, batch: int, first: int, last: int, seed: int, size: int, calm: int, part: tuple[int, int]
+        self, count: int, batch: int, first: int, last: int, seed: int, stages: Sequence[Stage], part: tuple[int, int]
     ) -> None:
-        self.count, self.batch, self.first, self.last, self.seed, self.size, self.calm, self.part = (
-            count, batch, first, last, seed, size, calm, part,
-        )  # fmt: skip
+        self.count, self.batch, self.first, self.last, self.seed, self.part = count, batch, first, last, seed, part
+        self.stages = [stage for stage in stages for _ in range(stage.steps)]
 
     def __len__(self) -> int:
         return self.last - self.first
@@ -212,7 +221,7 @@ class Steps(Sampler[list[Key]]):
             if epoch != current or order is None:
                 order, current = np.random.default_rng([self.seed, epoch]).permutation(self.count), epoch
             chosen = order[k * self.batch : (k + 1) * self.batch][self.part[0] :: self.part[1]]
-            yield [(epoch, int(i), self.size, step >= self.last - self.calm) for i in chosen]
+            yield [(epoch, int(i), self.stages[step]) for i in chosen]
 
 
 def collate(samples: list[Sample]) -> tuple[Tensor, dict[str, Tensor]]:

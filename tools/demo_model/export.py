@@ -3,7 +3,7 @@
 
 Usage::
 
-    python -m tools.demo_model.export --weights out/demo-run/weights.pt --out python/trtpose/data/demo.onnx
+    python -m tools.demo_model.export --weights out/run/weights.pt --out python/trtpose/data/demo.onnx
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="weights.pt or checkpoint.pt of the training run")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=256, help="default input height and width (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=320, help="default input height and width (default: %(default)s)")
     args = parser.parse_args()
     state = torch.load(args.weights, map_location="cpu", weights_only=True)
     model = PoseNet()

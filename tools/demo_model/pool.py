@@ -3,7 +3,7 @@
 
 Usage::
 
-    python -m tools.demo_model.pool --out out/demo-pool --workers 2
+    python -m tools.demo_model.pool --out out/everyday
 
 A shard that is there already is kept, so an interrupted run goes on where it stopped.
 """
@@ -60,8 +60,8 @@ def draw_shard(folder: Path, seed: int, number: int, size: int, kind: str) -> in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--count", type=int, default=16000, help="pictures to draw (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=224, help="height and width in pixels (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=14000, help="pictures to draw (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=320, help="height and width in pixels (default: %(default)s)")
     parser.add_argument(
         "--kind", choices=tuple(KINDS), default="everyday", help="see scene.KINDS (default: %(default)s)"
     )

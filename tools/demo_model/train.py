@@ -3,22 +3,22 @@
 
 Usage::
 
-    python -m tools.demo_model.train --pool /tmp/demo-pool --out /tmp/demo-run
+    python -m tools.demo_model.train --pool out/everyday out/turned out/varied --out out/run
 
-Learning rate: warm-up, constant, and a cosine to almost nothing over the last ``--decay`` steps. A run that was
-interrupted goes on from OUT/checkpoint.pt; --steps may be changed then, as long as the decay has not begun.
+Learning rate: warm-up, constant, and then in a straight line to almost nothing. The input grows from stage to stage. A
+run that was interrupted goes on from OUT/checkpoint.pt.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import socket
 import sys
 import time
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from torch import Tensor, distributed
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .augment import PoolData, Steps, collate
+from .augment import PoolData, Stage, Steps, collate
 from .evaluate import average_precision, predict
 from .losses import pose_loss
 from .network import PoseNet
@@ -42,14 +42,15 @@ VALIDATION_FIRST = 100_000
 """First index of the pictures scored during training: of the held-out seed, but none of the 500 of the final figure."""
 
 
-def rate(step: int, steps: int, decay: int, warm: int = 200) -> float:
-    """Factor on the learning rate."""
+STAGES = (Stage(160, 9500, 0.8, 2.4), Stage(224, 4600, 0.85, 1.8, calm=True), Stage(288, 1700, 0.85, 1.4, calm=True))
+"""Small inputs teach most of it in a third of the time; the large ones teach where exactly a keypoint is."""
+
+
+def rate(step: int, steps: int, decay: float, warm: int = 200) -> float:
+    """Factor on the learning rate of ``step``, which falls over the last ``decay`` of ``steps``."""
     if step < warm:
         return (step + 1) / warm
-    if step < steps - decay:
-        return 1.0
-    t = (step - (steps - decay)) / decay
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(t, 1)))
+    return max(0.005, min(1.0, (steps - step) / (decay * steps)))
 
 
 def _one_thread(_: int) -> None:
@@ -83,25 +84,28 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pool", type=Path, required=True, help="folder of tools.demo_model.pool")
+    parser.add_argument("--pool", type=Path, nargs="+", required=True, help="folders of tools.demo_model.pool")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and weights")
-    parser.add_argument("--pictures", type=int, default=24000, help="pictures of the pool to use")
-    parser.add_argument("--behind", type=Path, help="a second pool, of which pictures with people from behind are used")
     parser.add_argument("--start", type=Path, help="weights to start from; layers that do not fit start afresh")
-    parser.add_argument("--steps", type=int, default=10000)
-    parser.add_argument("--decay", type=int, default=6000, help="steps over which the learning rate falls at the end")
-    parser.add_argument("--calm", type=int, default=0, help="steps at the end with milder views of the pictures")
+    parser.add_argument(
+        "--stages",
+        type=Stage.parse,
+        nargs="+",
+        default=STAGES,
+        metavar="SIZE:STEPS:LEAST:MOST[:calm]",
+        help="input height and width, number of steps, range of the views' scale (default: the recipe)",
+    )
+    parser.add_argument("--stop", type=int, help="stop after this step, to go on later")
+    parser.add_argument("--decay", type=float, default=0.75, help="share of the steps in which the learning rate falls")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=2.5e-3, help="of AdamW: heads, biases and norms")
     parser.add_argument("--muon-lr", type=float, default=0.02, help="of Muon: convolutions")
-    parser.add_argument("--size", type=int, default=160, help="input height and width (default: %(default)s)")
-    parser.add_argument("--score-size", type=int, default=192, help="the same for scores (default: %(default)s)")
-    parser.add_argument("--no-maps", action="store_true", help="leave out the keypoint maps that teach early layers")
+    parser.add_argument("--score-size", type=int, default=320, help="input for scores (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=1, help="processes that share every batch, one on a GPU")
+    parser.add_argument("--processes", type=int, default=2, help="processes that share every batch, one on a GPU")
     parser.add_argument("--threads", type=int, default=1, help="threads of each of them")
-    parser.add_argument("--workers", type=int, default=1, help="further processes that prepare samples, for each")
-    parser.add_argument("--every", type=int, default=500, help="steps between checkpoints and evaluations")
+    parser.add_argument("--workers", type=int, default=0, help="further processes that prepare samples, for each")
+    parser.add_argument("--every", type=int, default=1000, help="steps between checkpoints and evaluations")
     parser.add_argument("--validation", type=int, default=200, help="pictures scored at each evaluation")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
@@ -128,10 +132,21 @@ def _share(model: PoseNet, processes: int) -> None:
         gradient.copy_(mean.view(gradient.shape))
 
 
+def _random_states(processes: int) -> Tensor:
+    """State of the random numbers of every process, processes × bytes."""
+    mine = torch.get_rng_state()
+    states = mine[None]
+    if processes > 1:
+        states = mine.new_zeros(processes, len(mine))
+        distributed.all_gather(list(states), mine)
+    return states
+
+
 def run(rank: int, args: argparse.Namespace) -> None:
     """Train as process ``rank`` of ``args.processes``; the first one logs, scores and saves."""
     if args.processes > 1:
         distributed.init_process_group("gloo", rank=rank, world_size=args.processes, timeout=timedelta(hours=1))
+    warnings.filterwarnings("ignore", message=r"index_reduce\(\) is in beta")  # the largest of several, order or not
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     random.seed(args.seed)
@@ -142,7 +157,10 @@ def run(rank: int, args: argparse.Namespace) -> None:
     skip = ("heads", "maps", "near.1", "fine.2")
     muon = [p for name, p in model.named_parameters() if p.ndim == 4 and not name.startswith(skip)]
     rest = [p for name, p in model.named_parameters() if p.ndim != 4 or name.startswith(skip)]
-    optimisers = {"muon": Muon(muon, args.muon_lr), "adam": torch.optim.AdamW(rest, args.lr, weight_decay=0.0)}
+    optimisers = {
+        "muon": Muon(muon, args.muon_lr, rank=rank, processes=args.processes),
+        "adam": torch.optim.AdamW(rest, args.lr, weight_decay=0.0),
+    }
     rates = {"muon": args.muon_lr, "adam": args.lr}
     if args.start is not None:
         state = torch.load(args.start, map_location=device, weights_only=True)
@@ -158,33 +176,37 @@ def run(rank: int, args: argparse.Namespace) -> None:
         average.model.load_state_dict(state["average"])
         for name, optimiser in optimisers.items():
             optimiser.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"].cpu())
         first = state["step"]
         print(f"going on from step {first}", flush=True)
 
-    data = PoolData(args.pool, args.pictures, args.seed, args.behind)
-    sampler = Steps(len(data), args.batch, first, args.steps, args.seed, args.size, args.calm, (rank, args.processes))
+    data = PoolData(args.pool, args.seed)
+    steps = sum(stage.steps for stage in args.stages)
+    last = min(steps, args.stop or steps)
+    sampler = Steps(len(data), args.batch, first, last, args.seed, args.stages, (rank, args.processes))
     loader = DataLoader(
         data, batch_sampler=sampler, collate_fn=collate, num_workers=args.workers, worker_init_fn=_one_thread,
         prefetch_factor=4 if args.workers else None, pin_memory=device.type == "cuda",
     )  # fmt: skip
     scenes: list[Scene] = []
     log = (args.out / "log.jsonl").open("a")
-    bar = tqdm(total=args.steps, initial=first, unit="step", disable=rank > 0 or not sys.stderr.isatty())
+    bar = tqdm(total=last, initial=first, unit="step", disable=rank > 0 or not sys.stderr.isatty())
     running = torch.zeros(7)
     began, counted = time.monotonic(), 0
     step = first
-    for images, targets in loader:
+    batches = iter(loader)  # takes a random number
+    if first:
+        torch.set_rng_state(state["rng"][rank].cpu())
+    for images, targets in batches:
         model.train()
         for name, optimiser in optimisers.items():
             for group in optimiser.param_groups:
-                group["lr"] = rates[name] * rate(step, args.steps, args.decay)
+                group["lr"] = rates[name] * rate(step, steps, args.decay)
             optimiser.zero_grad(set_to_none=True)
         x = (images.to(device, non_blocking=True).float() / 255).contiguous(memory_format=torch.channels_last)
         moved: dict[str, Tensor] = {k: v.to(device, non_blocking=True) for k, v in targets.items()}
         with torch.autocast(device.type, torch.bfloat16):
             out = model(x)
-        loss, parts = pose_loss(out, moved, maps=not args.no_maps)
+        loss, parts = pose_loss(out, moved, maps=step < args.stages[0].steps)
         loss.backward()
         if args.processes > 1:
             _share(model, args.processes)
@@ -192,6 +214,8 @@ def run(rank: int, args: argparse.Namespace) -> None:
         for optimiser in optimisers.values():
             optimiser.step()
         step += 1
+        saves = step % args.every == 0 or step == last
+        states = _random_states(args.processes) if saves else None
         if rank > 0:
             continue
         average.update(model, step)
@@ -214,14 +238,14 @@ def run(rank: int, args: argparse.Namespace) -> None:
             bar.set_postfix(line)
             running.zero_()
             began, counted = time.monotonic(), 0
-        if step % args.every == 0 or step == args.steps:
+        if saves:
             save(
                 checkpoint,
                 {
                     "model": model.state_dict(),
                     "average": average.model.state_dict(),
                     **{name: optimiser.state_dict() for name, optimiser in optimisers.items()},
-                    "rng": torch.get_rng_state(),
+                    "rng": states,
                     "step": step,
                 },
             )
@@ -237,6 +261,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
             began, counted = time.monotonic(), 0
     if rank == 0:
         save(args.out / "weights.pt", average.model.state_dict())
+    log.close()
     bar.close()
     if args.processes > 1:
         distributed.destroy_process_group()
