@@ -168,7 +168,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
         own = model.state_dict()
         model.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
     average = Average(model)
-    first = 0
+    first, random_states = 0, None
     checkpoint = args.out / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -176,7 +176,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
         average.model.load_state_dict(state["average"])
         for name, optimiser in optimisers.items():
             optimiser.load_state_dict(state[name])
-        first = state["step"]
+        first, random_states = state["step"], state["rng"]
         print(f"going on from step {first}", flush=True)
 
     data = PoolData(args.pool, args.seed)
@@ -194,8 +194,8 @@ def run(rank: int, args: argparse.Namespace) -> None:
     began, counted = time.monotonic(), 0
     step = first
     batches = iter(loader)  # takes a random number
-    if first:
-        torch.set_rng_state(state["rng"][rank].cpu())
+    if random_states is not None:
+        torch.set_rng_state(random_states[rank].cpu())
     for images, targets in batches:
         model.train()
         for name, optimiser in optimisers.items():
