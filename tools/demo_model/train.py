@@ -195,7 +195,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
     step = first
     batches = iter(loader)  # takes a random number
     if random_states is not None:
-        torch.set_rng_state(random_states[rank].cpu())
+        torch.set_rng_state(random_states[rank].cpu().clone())  # it reads past the end of a view that begins later
     for images, targets in batches:
         model.train()
         for name, optimiser in optimisers.items():
