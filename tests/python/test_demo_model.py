@@ -247,15 +247,15 @@ def test_training_reads_the_fields_as_the_network_does() -> None:
     torch.testing.assert_close(got[:, list(network.ORDER), :2], want, atol=2e-2, rtol=0)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 def test_a_training_is_repeated_bit_for_bit_also_when_it_is_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed; pip install torch")
     pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed; pip install trtpose[eval]")
-    from tools.demo_model import augment, pool, train
+    from tools.demo_model import pool, train
 
-    for module in (pool, augment):
-        monkeypatch.setattr(module, "SHARD", 6)
+    monkeypatch.setattr(pool, "SHARD", 6)
     folders = [tmp_path / "everyday", tmp_path / "turned"]
     for folder in folders:
         folder.mkdir()
@@ -265,26 +265,36 @@ def test_a_training_is_repeated_bit_for_bit_also_when_it_is_interrupted(
 
     def run(out: str, *more: str) -> dict[str, Any]:
         options = ["--out", str(tmp_path / out), "--stages", "64:3:0.8:2", "96:3:0.9:1.4:calm", "--batch", "4"]
-        options += ["--processes", "1", "--device", "cpu", "--validation", "1", "--score-size", "64", "--seed", "3"]
+        options += [
+            "--processes",
+            str(processes),
+            "--device",
+            "cpu",
+            "--validation",
+            "1",
+            "--score-size",
+            "64",
+            "--seed",
+            "3",
+        ]
         monkeypatch.setattr(sys, "argv", ["train", "--pool", *map(str, folders), *options, *more])
         train.main()
         return torch.load(tmp_path / out / "weights.pt", weights_only=True)
 
     try:
         whole = run("whole")
-        run("parts", "--stop", "2")
         run("parts", "--stop", "4")
         parts = run("parts")
-        other = run("other", "--seed", "4")
+        other = run("other", "--seed", "4") if processes == 1 else None
     finally:
         torch.set_num_threads(threads[0])
         cv2.setNumThreads(threads[1])
     assert whole.keys() == parts.keys()
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
-    assert not all(torch.equal(value, other[name]) for name, value in whole.items())
+    assert other is None or not all(torch.equal(value, other[name]) for name, value in whole.items())
     log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in log if "AP" in line] == [2, 4, 6]
+    assert [line["step"] for line in log if "AP" in line] == [4, 6]
 
 
 def test_a_stage_is_read_from_text() -> None:

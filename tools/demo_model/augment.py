@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from .person import F32, FLIP
-from .pool import SHARD, shard_path
+from .pool import shard_path
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,14 @@ class PoolData(Dataset[Sample]):
 
     def __init__(self, folders: list[Path], seed: int) -> None:
         self.seed = seed
-        self.pictures: list[tuple[Path, int]] = []
+        self.pictures: list[tuple[Path, int, int]] = []
         for folder in folders:
             shards = len(list(folder.glob("shard_*.npy")))
             if not shards:
                 raise SystemExit(f"error: no pictures in {folder}; draw them with python -m tools.demo_model.pool")
-            self.pictures += [(folder, i) for i in range(shards * SHARD)]
+            for number in range(shards):
+                count = len(_shard(folder, number)[1]["start"]) - 1
+                self.pictures += [(folder, number, i) for i in range(count)]
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -177,16 +179,12 @@ class PoolData(Dataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         epoch, picture, stage = key
         rng = np.random.default_rng([self.seed, epoch, picture])
-        folder, index = self.pictures[picture]
-        image = _shard(folder, index // SHARD)[0][index % SHARD]
-        image, boxes, points, areas, ignored = view(rng, image, _people(folder, index), stage)
+        folder, number, index = self.pictures[picture]
+        images, people = _shard(folder, number)
+        a, b = people["start"][index : index + 2]
+        mine = tuple(people[name][a:b] for name in ("boxes", "keypoints", "areas", "ignored"))
+        image, boxes, points, areas, ignored = view(rng, images[index], mine, stage)
         return recolour(rng, image, stage.calm), boxes, points, areas, ignored
-
-
-def _people(folder: Path, picture: int) -> tuple[F32, F32, F32, NDArray[np.bool_]]:
-    people = _shard(folder, picture // SHARD)[1]
-    a, b = people["start"][picture % SHARD : picture % SHARD + 2]
-    return people["boxes"][a:b], people["keypoints"][a:b], people["areas"][a:b], people["ignored"][a:b]
 
 
 @functools.lru_cache(maxsize=256)
