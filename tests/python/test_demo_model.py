@@ -264,19 +264,8 @@ def test_a_training_is_repeated_bit_for_bit_also_when_it_is_interrupted(
     threads = torch.get_num_threads(), cv2.getNumThreads()
 
     def run(out: str, *more: str) -> dict[str, Any]:
-        options = ["--out", str(tmp_path / out), "--stages", "64:3:0.8:2", "96:3:0.9:1.4:calm", "--batch", "4"]
-        options += [
-            "--processes",
-            str(processes),
-            "--device",
-            "cpu",
-            "--validation",
-            "1",
-            "--score-size",
-            "64",
-            "--seed",
-            "3",
-        ]
+        options = f"--stages 64:3:0.8:2 96:3:0.9:1.4:calm --batch 4 --processes {processes} --device cpu".split()
+        options += ["--validation", "1", "--score-size", "64", "--seed", "3", "--out", str(tmp_path / out)]
         monkeypatch.setattr(sys, "argv", ["train", "--pool", *map(str, folders), *options, *more])
         train.main()
         return torch.load(tmp_path / out / "weights.pt", weights_only=True)

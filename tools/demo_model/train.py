@@ -180,6 +180,8 @@ def run(rank: int, args: argparse.Namespace) -> None:
         print(f"going on from step {first}", flush=True)
 
     data = PoolData(args.pool, args.seed)
+    if rank == 0:
+        print(f"{len(data)} pictures", flush=True)  # fewer than were meant is another training
     steps = sum(stage.steps for stage in args.stages)
     last = min(steps, args.stop or steps)
     sampler = Steps(len(data), args.batch, first, last, args.seed, args.stages, (rank, args.processes))
