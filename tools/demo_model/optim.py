@@ -8,7 +8,9 @@ outputs × (inputs · kernel) is made nearly orthogonal by a Newton-Schulz itera
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+
+from .team import Team
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -28,7 +30,7 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Step of ``lr`` times the orthogonal momentum, scaled to the shape; weights decay by lr · ``weight_decay``.
 
-    Of several ``processes`` with equal weights and gradients, each works out the steps of a share of the weights.
+    In a ``team`` of processes with equal weights and gradients, each works out the steps of a share of the weights.
     """
 
     def __init__(
@@ -37,11 +39,10 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.01,
-        rank: int = 0,
-        processes: int = 1,
+        team: Team | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.rank, self.processes = rank, processes
+        self.team = team or Team()
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # noqa: ARG002
@@ -49,7 +50,7 @@ class Muon(torch.optim.Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             # Heaviest first, dealt out in turn.
             dealt = sorted(range(len(params)), key=lambda i: -params[i].numel() * params[i].shape[0])
-            mine = set(dealt[self.rank :: self.processes])
+            mine = set(dealt[self.team.rank :: self.team.processes])
             updates = []
             for i, p in enumerate(params):
                 state = self.state[p]
@@ -63,11 +64,6 @@ class Muon(torch.optim.Optimizer):
                 update = p.grad.lerp(buffer, group["momentum"]).flatten(1)
                 rows, cols = update.shape
                 updates.append(orthogonal(update).view(p.shape) * max(1, rows / cols) ** 0.5)
-            if self.processes > 1:
-                flat = torch.cat([u.flatten() for u in updates])
-                distributed.all_reduce(flat)
-                parts = flat.split([p.numel() for p in params])
-                updates = [part.view(p.shape) for p, part in zip(params, parts, strict=True)]
-            for p, update in zip(params, updates, strict=True):
+            for p, update in zip(params, self.team.sum(updates), strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update, alpha=-group["lr"])

@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import socket
 import sys
 import time
 import warnings
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -37,6 +34,7 @@ from .network import PoseNet
 from .optim import Muon
 from .pictures import held_out
 from .scene import Scene, coco
+from .team import Team
 
 VALIDATION_FIRST = 100_000
 """First index of the pictures scored during training: of the held-out seed, but none of the 500 of the final figure."""
@@ -113,39 +111,16 @@ def main() -> None:
     if args.device != "cpu":
         args.processes = 1
     if args.processes == 1:
-        run(0, args)
+        run(0, args, Team())
         return
     # One thread in each of several processes: on a busy machine barriers within each layer cost more than one per step.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(probe.getsockname()[1]))
-    torch.multiprocessing.spawn(run, (args,), args.processes)
+    numbers = max(sum(p.numel() for p in PoseNet().parameters()), torch.get_rng_state().numel())
+    torch.multiprocessing.spawn(run, (args, Team(args.processes, numbers)), args.processes)
 
 
-def _share(model: PoseNet, processes: int) -> None:
-    """Average the gradients of all processes."""
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    distributed.all_reduce(flat)
-    flat /= processes
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view(gradient.shape))
-
-
-def _random_states(processes: int) -> Tensor:
-    """State of the random numbers of every process, processes × bytes."""
-    mine = torch.get_rng_state()
-    states = mine[None]
-    if processes > 1:
-        states = mine.new_zeros(processes, len(mine))
-        distributed.all_gather(list(states), mine)
-    return states
-
-
-def run(rank: int, args: argparse.Namespace) -> None:
-    """Train as process ``rank`` of ``args.processes``; the first one logs, scores and saves."""
-    if args.processes > 1:
-        distributed.init_process_group("gloo", rank=rank, world_size=args.processes, timeout=timedelta(hours=1))
+def run(rank: int, args: argparse.Namespace, team: Team) -> None:
+    """Train as process ``rank`` of ``team``; the first one logs, scores and saves."""
+    team.rank = rank
     warnings.filterwarnings("ignore", message=r"index_reduce\(\) is in beta")  # the largest of several, order or not
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
@@ -158,7 +133,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
     muon = [p for name, p in model.named_parameters() if p.ndim == 4 and not name.startswith(skip)]
     rest = [p for name, p in model.named_parameters() if p.ndim != 4 or name.startswith(skip)]
     optimisers = {
-        "muon": Muon(muon, args.muon_lr, rank=rank, processes=args.processes),
+        "muon": Muon(muon, args.muon_lr, team=team),
         "adam": torch.optim.AdamW(rest, args.lr, weight_decay=0.0),
     }
     rates = {"muon": args.muon_lr, "adam": args.lr}
@@ -191,6 +166,7 @@ def run(rank: int, args: argparse.Namespace) -> None:
     )  # fmt: skip
     scenes: list[Scene] = []
     log = (args.out / "log.jsonl").open("a")
+    tqdm.monitor_interval = 0  # or every process has a thread that watches a bar that only the first one shows
     bar = tqdm(total=last, initial=first, unit="step", disable=rank > 0 or not sys.stderr.isatty())
     running = torch.zeros(7)
     began, counted = time.monotonic(), 0
@@ -210,14 +186,16 @@ def run(rank: int, args: argparse.Namespace) -> None:
             out = model(x)
         loss, parts = pose_loss(out, moved, maps=step < args.stages[0].steps)
         loss.backward()
-        if args.processes > 1:
-            _share(model, args.processes)
+        if team.processes > 1:
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            for gradient, total in zip(gradients, team.sum(gradients), strict=True):
+                torch.div(total, team.processes, out=gradient)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         for optimiser in optimisers.values():
             optimiser.step()
         step += 1
         saves = step % args.every == 0 or step == last
-        states = _random_states(args.processes) if saves else None
+        states = team.gather(torch.get_rng_state()) if saves else None
         if rank > 0:
             continue
         average.update(model, step)
@@ -265,8 +243,6 @@ def run(rank: int, args: argparse.Namespace) -> None:
         save(args.out / "weights.pt", average.model.state_dict())
     log.close()
     bar.close()
-    if args.processes > 1:
-        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
