@@ -359,6 +359,10 @@ def test_drift_is_measured(tmp_path: Path) -> None:
     assert Engine(made.path, device="cpu").spec.name == "demo"
 
 
+@pytest.mark.skipif(
+    tuple(map(int, ort.__version__.split(".")[:2])) < (1, 30),
+    reason="ONNX Runtime before 1.30 truncates where QuantizeLinear in FP16 has to round",
+)
 def test_fp16_around_int8_runs(tmp_path: Path) -> None:
     """The file for strongly typed TensorRT computes the same on a CPU, though not for its speed."""
     path = models.write_small(tmp_path / "x.onnx")
