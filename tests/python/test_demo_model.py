@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +286,31 @@ def test_a_training_is_repeated_bit_for_bit_also_when_it_is_interrupted(
     assert other is None or not all(torch.equal(value, other[name]) for name, value in whole.items())
     log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "AP" in line] == [4, 6]
+
+
+def test_processes_that_train_together_add_up_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed; pip install torch")
+    from tools.demo_model import team as module
+
+    monkeypatch.setattr(module, "PATIENCE", 60)
+    team = module.Team(3, 8)
+    drawn = np.random.default_rng(5).integers(-50, 50, (4, 3, 7)).astype(np.float32)  # whole: sums are exact
+
+    def work(rank: int) -> tuple[list[Any], Any]:
+        mine = copy.copy(team)  # as every process has its own, with the same memory and barrier
+        mine.rank = rank
+        for row in drawn[:3]:
+            mine.gather(torch.from_numpy(row[rank]))  # values before must not show
+        sums = mine.sum([torch.from_numpy(drawn[3, rank, :6]).view(2, 3), torch.from_numpy(drawn[3, rank, 6:])])
+        return sums, mine.gather(torch.full((3,), 250 + rank, dtype=torch.uint8))
+
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(work, range(3)))
+    for sums, bytes_ in results:
+        np.testing.assert_array_equal(sums[0].numpy(), drawn[3, :, :6].sum(0).reshape(2, 3))
+        np.testing.assert_array_equal(sums[1].numpy(), drawn[3, :, 6:].sum(0))
+        assert bytes_.dtype == torch.uint8
+        assert bytes_.tolist() == [[250 + rank] * 3 for rank in range(3)]
 
 
 def test_a_stage_is_read_from_text() -> None:

@@ -7,7 +7,7 @@ person's left is +x. Lengths are in statures until :func:`project` turns them in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -324,9 +324,7 @@ EVERYDAY = Habit(
 VARIED = Habit(
     (0.27, 0.19, 0.09, 0.12, 0.03, 0.1, 0.03, 0.05, 0.02, 0.06, 0.02, 0.02), 0.6, 0.24, 0.13, 0.6, 0.08, 0.025
 )
-TURNED = Habit(
-    (0.27, 0.19, 0.09, 0.12, 0.03, 0.1, 0.03, 0.05, 0.02, 0.06, 0.02, 0.02), 0.25, 0.25, 0.45, 0.6, 0.08, 0.025
-)
+TURNED = replace(VARIED, facing=0.25, aside=0.25, behind=0.45)
 HARD = Habit((0.16, 0.13, 0.11, 0.14, 0.07, 0.08, 0.07, 0.08, 0.04, 0.05, 0.03, 0.04), 0.5, 0.0, 0.0, 0.6, 0.15, 0.06)
 
 

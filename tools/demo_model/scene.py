@@ -7,7 +7,7 @@ A picture depends on ``(seed, index, height, width)`` alone.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -61,14 +61,12 @@ KINDS = {
     "varied": Kind(
         (0.03, 0.4, 0.27, 0.15, 0.08, 0.04, 0.02, 0.01), (0.6, 1.5), 0.32, 0.45, 0.12, 0.12, 0.2, 0.25, 0.1, body.VARIED
     ),
-    "turned": Kind(
-        (0.03, 0.4, 0.27, 0.15, 0.08, 0.04, 0.02, 0.01), (0.6, 1.5), 0.32, 0.45, 0.12, 0.12, 0.2, 0.25, 0.1, body.TURNED
-    ),
     "hard": Kind(
         (0.03, 0.27, 0.26, 0.19, 0.12, 0.07, 0.04, 0.02), (0.45, 1.75), 0.2, 0.3, 0.22, 0.25, 0.35, 0.25, 0.04,
         body.HARD,
     ),
 }  # fmt: skip
+KINDS["turned"] = replace(KINDS["varied"], habit=body.TURNED)
 
 
 @dataclass
