@@ -25,8 +25,8 @@ from torch import nn  # noqa: E402
 
 torch.set_num_threads(1)  # small networks gain nothing, and lose much where the tests share their cores
 
-from trtpose.export import layers, network  # noqa: E402
-from trtpose.export.description import Description  # noqa: E402
+from trtpose.families.anchor_grid import layers, network  # noqa: E402
+from trtpose.families.anchor_grid.catalogue import Description  # noqa: E402
 
 SMALL: dict[str, Any] = {
     "nc": 1,

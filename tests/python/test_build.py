@@ -115,7 +115,7 @@ def test_fixed_shapes_are_in_the_graph(tmp_path: Path) -> None:
 
 def with_pairs(model: onnx.ModelProto) -> onnx.ModelProto:
     """Q/DQ pairs where trtpose quantize puts them, with a range that was not calibrated."""
-    from trtpose.quantize.graph import Graph
+    from trtpose.formats.onnx_graph import Graph
     from trtpose.quantize.insert import insert
     from trtpose.quantize.placement import place
 

@@ -22,9 +22,10 @@ import torch
 
 import export_support as support
 import trtpose
-from trtpose.export import checkpoint, network
-from trtpose.export.checkpoint import Checkpoint
-from trtpose.export.description import Description
+from trtpose.families.anchor_grid import network
+from trtpose.families.anchor_grid.catalogue import Description
+from trtpose.formats import checkpoint
+from trtpose.formats.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="module")

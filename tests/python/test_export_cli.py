@@ -20,7 +20,9 @@ import trtpose
 from trtpose import export
 from trtpose.cli import main
 from trtpose.cost import model_cost
-from trtpose.export import checkpoint, description, network, onnx_graph
+from trtpose.families.anchor_grid import catalogue, network, write_onnx
+from trtpose.formats import checkpoint
+from trtpose.formats.onnx_writer import Shape
 
 
 @pytest.fixture
@@ -121,7 +123,7 @@ def test_without_torch(saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def _light(name: str, path: Path) -> Path:
     """A network of the catalogue as ONNX with quick random numbers, which has the same size and cost."""
-    entry = description.lookup(name)
+    entry = catalogue.lookup(name)
     built, strides = network.build(entry.description, name)
     built.to_empty(device="cpu")
     with torch.no_grad():
@@ -129,7 +131,7 @@ def _light(name: str, path: Path) -> Path:
             if value.is_floating_point():
                 value.uniform_(0.5, 1)
     built.spec = network.make_spec(name, entry.description, strides, entry.names, entry.imgsz)
-    path.write_bytes(onnx_graph.write_graph(built, onnx_graph.Shape(None, None, None), "heads")[0].SerializeToString())
+    path.write_bytes(write_onnx.write_graph(built, Shape(None, None, None), "heads")[0].SerializeToString())
     return path
 
 
@@ -151,9 +153,9 @@ def test_published_costs(name: str, published: dict[int, float], tmp_path: Path)
         assert model_cost(path, side)["macs"] / 1e9 == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("name", description.CATALOGUE)
+@pytest.mark.parametrize("name", catalogue.CATALOGUE)
 def test_every_entry_builds(name: str) -> None:
-    entry = description.CATALOGUE[name]
+    entry = catalogue.CATALOGUE[name]
     built, strides = network.build(entry.description, name)
     assert strides == tuple(8 << i for i in range(len(strides)))
     assert len(strides) == len(entry.description.anchors)
@@ -175,10 +177,10 @@ def test_every_entry_builds(name: str) -> None:
 def test_catalogue_agrees_with_checkpoints(file: str, name: str, differing: set[str], shared: Path) -> None:
     """Our descriptions and those inside published checkpoints are the same layers."""
     with checkpoint.Checkpoint(shared / f"{file}.pt") as opened:
-        theirs = description.Description.from_checkpoint(opened.network().attributes["yaml"], file)
-    ours = description.CATALOGUE[name].description
+        theirs = catalogue.Description.from_checkpoint(opened.network().attributes["yaml"], file)
+    ours = catalogue.CATALOGUE[name].description
 
-    def plain(layer: description.Layer, index: int) -> Any:
+    def plain(layer: catalogue.Layer, index: int) -> Any:
         sources = layer.source if isinstance(layer.source, tuple) else (layer.source,)
         arguments = [a for a in layer.arguments if a not in (None, "None")]
         places = [s % index if index else s for s in sources]

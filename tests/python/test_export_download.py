@@ -15,7 +15,7 @@ import pytest
 import export_support as support
 import trtpose
 from trtpose.export import download
-from trtpose.export.description import CATALOGUE, Description, Entry
+from trtpose.families.anchor_grid.catalogue import CATALOGUE, Description, Entry
 
 CONTENT = bytes(range(256)) * 2000
 ENTRY = Entry("known", Description((), 1, 1, ()), 64, ("person",), "GPL-3.0", url="http://192.0.2.1/release/known.pt")

@@ -22,8 +22,9 @@ import rtx
 import trtpose
 from trtpose import export
 from trtpose.cost import model_cost
-from trtpose.export import layers, network, onnx_graph, verify
-from trtpose.export.onnx_graph import Shape
+from trtpose.families.anchor_grid import layers, network, verify, write_onnx
+from trtpose.formats.onnx_runner import Runner
+from trtpose.formats.onnx_writer import Shape
 from trtpose.spec import METADATA_KEY, ModelSpec
 
 GOLDEN = ("yolov7-w6-pose-eighth", "yolov5s6_kpts-narrow", "yolov5s6_kpts_ti_lite-narrow")
@@ -32,13 +33,13 @@ OPEN = Shape(None, None, None)
 
 
 def _written(source: network.Network, shape: Shape, layout: str = "heads") -> tuple[onnx.ModelProto, ModelSpec]:
-    model, spec = onnx_graph.write_graph(source, shape, layout)
+    model, spec = write_onnx.write_graph(source, shape, layout)
     onnx.checker.check_model(model, full_check=True)
     return model, spec
 
 
 def _outputs(model: onnx.ModelProto, frames: Any) -> list[Any]:
-    return verify.Runner(model.SerializeToString(), "test")(frames)
+    return Runner(model.SerializeToString(), "test")(frames)
 
 
 @pytest.mark.shared
@@ -74,7 +75,7 @@ def test_face_network_matches_its_onnx(shared: Path) -> None:
     assert source.spec.kpt_shape == (5, 3)
     model, _ = _written(source, OPEN)
     frames = support.pictures(0, 2, 3, 192, 320)
-    theirs = verify.Runner(shared / "models" / "yolov7-lite-t-face5.onnx", "reference")(frames)
+    theirs = Runner(shared / "models" / "yolov7-lite-t-face5.onnx", "reference")(frames)
     for a, b in zip(_outputs(model, frames), theirs, strict=True):
         assert np.abs(a - b).max() < 1e-5 * np.abs(b).max()
 
@@ -188,7 +189,7 @@ def _alone(frames: Any, *modules: nn.Module) -> tuple[Any, Any, Counter[str]]:
     built.spec = dataclasses.replace(
         support.make_network().spec, strides=(1,), outputs=("out",), anchors=(((1.0, 1.0),),), kpt_shape=(1, 3)
     )
-    model, _ = onnx_graph.write_graph(built, OPEN, "heads")
+    model, _ = write_onnx.write_graph(built, OPEN, "heads")
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "any"
     (found,) = _outputs(model, frames)
     (expected,) = support.run(built, frames)
@@ -304,7 +305,7 @@ def test_engine_reads_it(tmp_path: Path) -> None:
 def test_a_decoded_file_without_metadata_runs(tmp_path: Path) -> None:
     """The workflow of most tutorials: one tensor `output` of 57 numbers a row, and nothing said about it."""
     source = network.random_network("yolov5s6-pose-ti-lite")
-    model, spec = onnx_graph.write_graph(source, Shape(1, 128, 192), "decoded")
+    model, spec = write_onnx.write_graph(source, Shape(1, 128, 192), "decoded")
     assert spec.outputs == ("output",)
     assert spec.fields == 57
     path = tmp_path / "tutorial.onnx"
@@ -330,12 +331,12 @@ def test_a_wrong_file_is_not_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     """The comparison must be able to fail."""
     path = tmp_path / "a.onnx"
     path.write_bytes(b"something older")
-    folded = onnx_graph._Translator._scaled
+    folded = write_onnx._Translator._scaled
 
     def wrong(self: Any, value: Any, scale: Any, offset: Any, name: str) -> Any:
         return folded(self, value, scale, offset + 0.01 * (name == "model.3.cv2.bn"), name)
 
-    monkeypatch.setattr(onnx_graph._Translator, "_scaled", wrong)
+    monkeypatch.setattr(write_onnx._Translator, "_scaled", wrong)
     for layout in ("heads", "decoded"):
         with pytest.raises(trtpose.ModelError, match="differs from the network"):
             export.export_network(support.make_network(), path, layout=layout)
@@ -379,7 +380,7 @@ def test_impossible_places(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["heads", "decoded"])
 @pytest.mark.parametrize("shape", [Shape(1, 64, 64), Shape(None, 64, 64), OPEN], ids=["fixed", "batch", "open"])
 def test_tensorrt_builds(name: str, layout: str, shape: Shape) -> None:
-    model, _ = onnx_graph.write_graph(support.make_network(SMALL[name]), shape, layout)
+    model, _ = write_onnx.write_graph(support.make_network(SMALL[name]), shape, layout)
     low = (1, 3, 64, 64) if shape.height else (1, 3, 32, 32)
     profile = None if shape.batch else {"images": (low, (2, 3, 64, 64), (4, 3, 64, 64))}
     assert len(rtx.build(model.SerializeToString(), profile)) > 1000
@@ -389,7 +390,7 @@ def test_tensorrt_builds(name: str, layout: str, shape: Shape) -> None:
 @pytest.mark.parametrize("name", [f"golden/{name}" for name in GOLDEN] + ["models/yolov7-lite-t-face5"])
 @pytest.mark.parametrize("layout", ["heads", "decoded"])
 def test_tensorrt_builds_the_published_kinds(name: str, layout: str, shared: Path) -> None:
-    model, _ = onnx_graph.write_graph(network.load(shared / f"{name}.pt"), Shape(1, 256, 256), layout)
+    model, _ = write_onnx.write_graph(network.load(shared / f"{name}.pt"), Shape(1, 256, 256), layout)
     assert len(rtx.build(model.SerializeToString())) > 1000
 
 

@@ -18,7 +18,9 @@ from torch import nn
 import export_support as support
 import trtpose
 from trtpose import export
-from trtpose.export import network, onnx_graph, verify
+from trtpose.families.anchor_grid import network, write_onnx
+from trtpose.formats.onnx_runner import Runner
+from trtpose.formats.onnx_writer import Shape
 from trtpose.spec import METADATA_KEY, ModelSpec
 
 
@@ -94,7 +96,7 @@ def test_decoded_file_is_cut(name: str, dynamic: bool, tmp_path: Path) -> None:
     assert [v.name for v in model.graph.input] == ["images"]
     assert {node.op_type for node in model.graph.node}.isdisjoint({"ScatterND", "Range", "Where", "Expand"})
     frames = support.pictures(7, 3 if dynamic else 1, 3, 64, 96)
-    for ours, theirs in zip(verify.Runner(made.path, "cut")(frames), support.run(source, frames), strict=True):
+    for ours, theirs in zip(Runner(made.path, "cut")(frames), support.run(source, frames), strict=True):
         # The exporter folds batch norm in float32.
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
@@ -108,7 +110,7 @@ def test_five_dimensional_file_is_cut(tmp_path: Path) -> None:
     assert "five-dimensional" in made.action
     assert _spec(made.path).anchors == source.spec.anchors
     frames = support.pictures(7, 1, 3, 64, 96)
-    for ours, theirs in zip(verify.Runner(made.path, "cut")(frames), support.run(source, frames), strict=True):
+    for ours, theirs in zip(Runner(made.path, "cut")(frames), support.run(source, frames), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
@@ -185,7 +187,7 @@ def test_other_tails_are_left(kind: type[Decoding], tmp_path: Path) -> None:
     assert "left the graph" in made.action
     assert _spec(made.path).layout == "decoded"
     frames = support.pictures(7, 1, 3, 64, 96)
-    before, after = (verify.Runner(p, "file")(frames)[0] for p in (path, made.path))
+    before, after = (Runner(p, "file")(frames)[0] for p in (path, made.path))
     assert np.array_equal(before, after)
 
 
@@ -243,7 +245,7 @@ def test_face_file_of_the_reference(shared: Path, tmp_path: Path) -> None:
 def test_spec_that_does_not_fit(tmp_path: Path) -> None:
     source = support.make_network()
     path = tmp_path / "heads.onnx"
-    model, spec = onnx_graph.write_graph(source, onnx_graph.Shape(1, 64, 64), "heads")
+    model, spec = write_onnx.write_graph(source, Shape(1, 64, 64), "heads")
     path.write_bytes(model.SerializeToString())
     wrong = ModelSpec.from_dict({**spec.to_dict(), "outputs": ["x", "y"]})
     with pytest.raises(trtpose.ModelError, match="x"):

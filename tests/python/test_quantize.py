@@ -20,8 +20,8 @@ import trtpose
 from trtpose import Engine
 from trtpose.cli import main
 from trtpose.errors import Error, InputError, ModelError
+from trtpose.formats.onnx_graph import Graph
 from trtpose.quantize import calibrate, quantize, quantizer, ranges
-from trtpose.quantize.graph import Graph
 from trtpose.quantize.judge import Judge, Measurement
 from trtpose.quantize.pictures import open_pictures, spread
 from trtpose.quantize.placement import place

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 import quantize_models as models
 import rtx
 from trtpose import Engine, letterbox
+from trtpose.formats.onnx_graph import Graph
 from trtpose.quantize import quantize
 from trtpose.quantize.fp16 import to_fp16
-from trtpose.quantize.graph import Graph
 from trtpose.quantize.insert import insert, quantise_weights
 from trtpose.quantize.placement import place
 from trtpose.sources import read_picture

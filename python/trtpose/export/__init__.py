@@ -7,80 +7,24 @@ Needs ``pip install "trtpose[export]"``; nothing here is imported by the rest of
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib import metadata as packages
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _files
 from .._optional import require
 from ..errors import InputError, ModelError
-from ..spec import METADATA_KEY, ModelSpec
+from ..families.family import Exported, quiet
+from ..formats.metadata import metadata
+from ..spec import ModelSpec
 
 if TYPE_CHECKING:
-    from .network import Network
+    from ..families.anchor_grid.network import Network
 
 __all__ = ["Exported", "export", "export_network", "metadata"]
 
 LAYOUTS = ("heads", "decoded")
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What an export made.
-
-    Attributes:
-        path: the ONNX file.
-        spec: what it carries.
-        action: in one line, what was done.
-        report: lines with the largest differences from the original.
-    """
-
-    path: Path
-    spec: ModelSpec
-    action: str
-    report: tuple[str, ...]
-
-
-def metadata(spec: ModelSpec, shape: tuple[int | None, int | None, int | None], license: str) -> dict[str, str]:
-    """The ``metadata_props`` of a model: our spec as JSON, and as Python literals the keys that readers of Ultralytics
-    models expect.
-
-    Args:
-        spec: of the model.
-        shape: batch, height and width of its input, None where open.
-        license: of the weights.
-    """
-    try:
-        version = packages.version("trtpose")
-    except packages.PackageNotFoundError:
-        version = "unknown"
-    args = {"batch": shape[0] or 1, "dynamic": None in shape, "half": False, "int8": False, "nms": False}
-    values: dict[str, Any] = {
-        "description": f"{spec.name or 'pose network'}, exported by trtpose",
-        "author": "trtpose",
-        "version": version,
-        "license": license,
-        "stride": spec.max_stride,
-        "task": "pose",
-        "batch": shape[0] or 1,
-        "imgsz": list(spec.imgsz),
-        "names": dict(enumerate(spec.names)),
-        "args": args,
-        "channels": 3,
-        "end2end": spec.layout == "final",
-        "kpt_shape": list(spec.kpt_shape),
-    }
-    if spec.kpt_names:
-        values["kpt_names"] = {index: list(spec.kpt_names) for index in range(spec.classes)}
-    return {METADATA_KEY: json.dumps(spec.to_dict()), **{key: str(value) for key, value in values.items()}}
-
-
-def quiet(line: str) -> None:
-    """Where the lines of a report go that nobody asked for."""
-    del line
 
 
 def _input_size(imgsz: int | tuple[int, int] | None, default: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -110,7 +54,7 @@ def export_network(
     """Write a network as ONNX and compare the file with it.
 
     Args:
-        network: from :func:`trtpose.export.network.load` or ``random_network``.
+        network: from :func:`trtpose.families.anchor_grid.network.load` or ``random_network``.
         output: where to write; whole or not at all.
         imgsz: input height and width in pixels, or the side of a square; default the spec's.
         layout: ``heads`` (raw, the fastest) or ``decoded`` (N x M x F in pixels).
@@ -126,8 +70,10 @@ def export_network(
     require("onnx", package="onnx", extra="export", purpose="writing ONNX")
     import torch
 
-    from . import onnx_graph
-    from . import verify as proof
+    from ..families.anchor_grid import verify as proof
+    from ..families.anchor_grid import write_onnx
+    from ..formats.onnx_runner import Runner
+    from ..formats.onnx_writer import OPSET, Shape
 
     say = report or quiet
     if layout not in LAYOUTS:
@@ -138,8 +84,8 @@ def export_network(
     size = _input_size(imgsz, spec.imgsz, spec.max_stride)
     network.spec = spec = replace(spec, imgsz=size)
     _files.check_writable(output)
-    shape = onnx_graph.Shape(None, None, None) if dynamic else onnx_graph.Shape(batch, *size)
-    model, written = onnx_graph.write_graph(network, shape, layout)
+    shape = Shape(None, None, None) if dynamic else Shape(batch, *size)
+    model, written = write_onnx.write_graph(network, shape, layout)
     for key, value in metadata(written, (shape.batch, shape.height, shape.width), network.license).items():
         model.metadata_props.add(key=key, value=value)
     with _files.atomic_path(output) as temporary:
@@ -156,10 +102,10 @@ def export_network(
                 with torch.no_grad():
                     return [head.numpy() for head in network(torch.from_numpy(pictures))]
 
-            runner = proof.Runner(temporary, str(output))
+            runner = Runner(temporary, str(output))
             lines = proof.compare(runner, reference, written, spec, (shape.batch or 2, 3, height, width), str(output))
     form = "any batch and size" if dynamic else f"batch {shape.batch or 'any'}, {size[0]}x{size[1]} pixels"
-    action = f"exported {spec.name} with layout {layout}, {form}, opset {onnx_graph.OPSET}"
+    action = f"exported {spec.name} with layout {layout}, {form}, opset {OPSET}"
     return Exported(Path(output), written, action, tuple(lines))
 
 
@@ -196,19 +142,19 @@ def export(
         InputError: an option does not fit.
         DeviceError: a package is missing.
     """
-    from .description import CATALOGUE, lookup
+    from ..families.anchor_grid.catalogue import CATALOGUE, lookup
 
     path = Path(source)
     if path.suffix.lower() == ".onnx" and str(source) not in CATALOGUE:
         require("onnx", package="onnx", extra="export", purpose="reading ONNX")
-        from .surgery import adopt
+        from ..families.anchor_grid.adopt import adopt
 
         target = Path(output) if output else path.with_name(path.stem + ".trtpose.onnx")
         if layout != "heads" or dynamic or imgsz or batch not in (1, None) or random:
             raise InputError(f"{path}: an ONNX keeps its size and layout; these options are for checkpoints")
         return adopt(path, target, spec=spec, arch=arch, report=report)
     require("torch", package="torch", extra="export", purpose="exporting a checkpoint")
-    from .network import load, random_network
+    from ..families.anchor_grid.network import load, random_network
 
     name = str(source)
     if random:

@@ -17,8 +17,8 @@ from typing import Any
 from .. import _files
 from .._files import cache_folder
 from ..errors import InputError
-from . import quiet
-from .description import Entry
+from ..families.anchor_grid.catalogue import Entry
+from ..families.family import quiet
 
 __all__ = ["cache_folder", "fetch", "sha256"]
 

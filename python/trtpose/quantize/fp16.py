@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from . import graph as graphs
-from .graph import Graph, label, matches
+from ..formats import onnx_graph as graphs
+from ..formats.onnx_graph import Graph, label, matches
 
 if TYPE_CHECKING:
     import onnx

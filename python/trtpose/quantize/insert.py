@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import Graph
+from ..formats.onnx_graph import Graph
 from .placement import Placement
 
 if TYPE_CHECKING:

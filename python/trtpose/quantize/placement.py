@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import graph as graphs
-from .graph import Graph, label, matches
+from ..formats import onnx_graph as graphs
+from ..formats.onnx_graph import Graph, label, matches
 
 if TYPE_CHECKING:
     import onnx

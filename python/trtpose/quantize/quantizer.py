@@ -18,12 +18,12 @@ import numpy as np
 from .. import _core, _files
 from ..engine import parse_imgsz
 from ..errors import InputError, ModelError
+from ..formats import onnx_graph as graphs
+from ..formats.onnx_graph import Graph, label
 from ..sources import PICTURES
 from ..spec import ModelSpec
-from . import graph as graphs
 from . import ranges
 from .fp16 import to_fp16
-from .graph import Graph, label
 from .insert import insert
 from .judge import AgreementJudge, ApJudge, Judge, Measurement
 from .pictures import LEAST, Pictures, open_pictures, spread

@@ -22,7 +22,7 @@ from ..errors import ModelError
 if TYPE_CHECKING:
     import onnx
 
-    from .graph import Graph
+    from ..formats.onnx_graph import Graph
     from .pictures import Pictures
 
 __all__ = ["METHODS", "Histogram", "collect", "maxima", "reach"]

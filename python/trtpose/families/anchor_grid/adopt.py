@@ -20,13 +20,15 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from .. import _files
-from ..errors import InputError, ModelError
-from ..skeletons import KNOWN
-from ..spec import METADATA_KEY, ModelSpec
-from . import Exported, metadata, quiet
+from ... import _files
+from ...errors import InputError, ModelError
+from ...formats.metadata import metadata
+from ...formats.onnx_runner import Runner, sample_pictures
+from ...skeletons import KNOWN
+from ...spec import METADATA_KEY, ModelSpec
+from ..family import Exported, quiet
 from . import verify as proof
-from .description import lookup
+from .catalogue import lookup
 
 __all__ = ["adopt"]
 
@@ -255,7 +257,7 @@ class _Tail:
         for name in [name for pair in heads for name in pair]:
             if name not in self.originals:
                 probe.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        runner = proof.Runner(probe.SerializeToString(), source)
+        runner = Runner(probe.SerializeToString(), source)
         values = dict(zip(runner.outputs, runner(self.sample(0)), strict=True))
         pairs = [(head, values[head], values[turned], turned) for head, turned in heads]
         pairs.sort(key=lambda pair: -pair[1].shape[-1])
@@ -265,7 +267,7 @@ class _Tail:
         self.kind = "unrecognised"
 
     def sample(self, seed: int) -> Array:
-        return proof.sample_pictures(self.shape, seed)["shapes"]
+        return sample_pictures(self.shape, seed)["shapes"]
 
     def solve(self, known: ModelSpec | None, arch: str | None) -> ModelSpec | None:
         """The spec of the raw heads, proven by decoding them; None where it cannot be worked out."""
@@ -380,7 +382,7 @@ class _Tail:
 
     @staticmethod
     def _names(classes: int, keypoints: int) -> list[str]:
-        from .description import CATALOGUE
+        from .catalogue import CATALOGUE
 
         for entry in CATALOGUE.values():
             if entry.description.classes == classes and entry.description.keypoints == keypoints:
@@ -428,7 +430,7 @@ def _cut(model: onnx.ModelProto, spec: ModelSpec, tail: _Tail) -> onnx.ModelProt
 
 
 def _prove(cut: onnx.ModelProto, spec: ModelSpec, tail: _Tail, source: str) -> tuple[str, ...]:
-    heads = proof.Runner(cut.SerializeToString(), source)(tail.sample(0))
+    heads = Runner(cut.SerializeToString(), source)(tail.sample(0))
     lines: list[str] = []
     for name, ours, (_, theirs) in zip(spec.outputs, heads, tail.heads, strict=True):
         if not np.array_equal(ours, theirs):

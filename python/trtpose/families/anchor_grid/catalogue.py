@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..errors import InputError, ModelError
-from ..skeletons import COCO, FACE
+from ...errors import InputError, ModelError
+from ...skeletons import COCO, FACE
 
 __all__ = ["CATALOGUE", "Description", "Entry", "Layer", "brief", "lookup"]
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelError
-from ..skeletons import KNOWN
-from ..spec import ModelSpec
+from ...errors import ModelError
+from ...formats.checkpoint import Checkpoint, Module
+from ...skeletons import KNOWN
+from ...spec import ModelSpec
 from . import layers
-from .checkpoint import Checkpoint, Module
-from .description import CATALOGUE, Description, Layer, brief, lookup
+from .catalogue import CATALOGUE, Description, Layer, brief, lookup
 
 __all__ = ["Network", "build", "load", "random_network"]
 
@@ -567,7 +567,7 @@ def random_network(name: str, seed: int = 0) -> Network:
     low, so that few anchors become candidates.
 
     Args:
-        name: a name of :data:`~trtpose.export.description.CATALOGUE`.
+        name: a name of :data:`~trtpose.families.anchor_grid.catalogue.CATALOGUE`.
         seed: of the random numbers; the same seed gives the same weights.
 
     Raises:

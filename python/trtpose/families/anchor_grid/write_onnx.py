@@ -8,15 +8,12 @@ exporter of PyTorch and gives the same bytes every time. On the way:
 * space to depth and the convolution behind it become one convolution of stride 2 with a kernel twice as large, which is
   the same sum of the same products;
 * side by side max poolings of growing size become a chain, and equal nodes one node.
-
-Opset 17: read by TensorRT 8.6 to 11, OpenVINO and ONNX Runtime.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,40 +21,18 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import fx, nn
 
-from ..errors import ModelError
-from ..spec import ModelSpec
+from ...errors import ModelError
+from ...formats.onnx_writer import IR_VERSION, OPSET, GraphWriter, Shape
+from ...spec import ModelSpec
 from . import layers
 from .network import Network
 
-__all__ = ["OPSET", "GraphWriter", "Shape", "write_graph"]
-
-OPSET = 17
-_IR_VERSION = 8  # the one of opset 17; newer ones are refused by older runtimes
+__all__ = ["write_graph"]
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The input shape of the graph; None where any is accepted.
-
-    Attributes:
-        batch: pictures.
-        height, width: pixels.
-    """
-
-    batch: int | None
-    height: int | None
-    width: int | None
-
-    @property
-    def dims(self) -> list[int | str]:
-        """The dimensions of N x 3 x H x W with names for the open ones."""
-        given = (("batch", self.batch), ("", 3), ("height", self.height), ("width", self.width))
-        return [name if value is None else value for name, value in given]
 
 
 @dataclass
@@ -84,51 +59,6 @@ class _Packed:
 
     input: str
     offsets: tuple[tuple[int, int], ...]
-
-
-class GraphWriter:
-    """Collects ONNX nodes. Every method that adds a node returns the name of its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-        self._known: dict[tuple[Any, ...], str] = {}
-        self._names: set[str] = set()
-
-    def constant(self, name: str, value: Array) -> str:
-        """Add a constant; an equal one of the same values is shared when small."""
-        key = ("constant", value.dtype.str, value.shape, value.tobytes()) if value.size <= 1024 else None
-        if key is not None and key in self._known:
-            return self._known[key]
-        unique = self._unique(name)
-        self.constants[unique] = numpy_helper.from_array(np.ascontiguousarray(value), unique)
-        if key is not None:
-            self._known[key] = unique
-        return unique
-
-    def node(self, kind: str, inputs: Sequence[str], name: str, *, outputs: int = 1, **attributes: Any) -> str:
-        """Add a node; an equal one on the same inputs is not added twice."""
-        return self.nodes_of(kind, inputs, name, outputs, **attributes)[0]
-
-    def nodes_of(self, kind: str, inputs: Sequence[str], name: str, outputs: int, **attributes: Any) -> list[str]:
-        """As :meth:`node` for nodes of several outputs."""
-        key = (kind, tuple(inputs), outputs, repr(sorted(attributes.items())))
-        if key in self._known:
-            first = self._known[key]
-        else:
-            first = self._unique(f"{name}/{kind}")
-            self._known[key] = first
-            names = [first] + [f"{first}:{i}" for i in range(1, outputs)]
-            self.nodes.append(helper.make_node(kind, list(inputs), names, name=first, **attributes))
-        return [first] + [f"{first}:{i}" for i in range(1, outputs)]
-
-    def _unique(self, name: str) -> str:
-        candidate, i = name, 1
-        while candidate in self._names:
-            i += 1
-            candidate = f"{name}_{i}"
-        self._names.add(candidate)
-        return candidate
 
 
 class _Tracer(fx.Tracer):
@@ -463,5 +393,5 @@ def write_graph(network: Network, shape: Shape, layout: str) -> tuple[onnx.Model
         list(writer.constants.values()),
     )
     model = helper.make_model(graph, producer_name="trtpose", opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = _IR_VERSION
+    model.ir_version = IR_VERSION
     return model, spec
