@@ -23,7 +23,7 @@ import trtpose
 from onnx_models import spec_fields, write_model
 from trtpose import cli
 from trtpose.build import driver as drivers
-from trtpose.build import engine_file, library
+from trtpose.build import engine_file, messages, monitor, tensorrt_api
 from trtpose.build.timing_cache import TimingCache, default_path
 from trtpose.errors import BudgetError, DeviceError, InputError, ModelError
 
@@ -352,19 +352,19 @@ def test_a_library_that_does_not_start(use: Any, model: Path, tmp_path: Path) ->
 def test_default_runtime(use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     use("10")
     here, nowhere = drivers.query(), drivers.Driver((), "no NVIDIA driver is installed")
-    assert library.choose(None, here) == ("tensorrt", "")
-    assert library.choose("rtx", here) == ("rtx", "")
-    assert library.choose(None, nowhere) == (
+    assert tensorrt_api.choose(None, here) == ("tensorrt", "")
+    assert tensorrt_api.choose("rtx", here) == ("rtx", "")
+    assert tensorrt_api.choose(None, nowhere) == (
         "rtx",
         "building for TensorRT for RTX: no NVIDIA driver is installed",
     )
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    assert library.choose(None, here) == (
+    assert tensorrt_api.choose(None, here) == (
         "rtx",
         "building for TensorRT for RTX: the package tensorrt is not installed",
     )
     with pytest.raises(DeviceError, match=r'pip install "trtpose\[tensorrt\]"'):
-        library.open_library("tensorrt", here)
+        tensorrt_api.open_library("tensorrt", here)
 
 
 def test_nothing_of_tensorrt_is_touched_without_a_driver(
@@ -506,7 +506,7 @@ def test_a_failed_build(version: str, use: Any, model: Path, tmp_path: Path) -> 
     ],
 )
 def test_what_libraries_say_in_one_sentence(said: str, told: str) -> None:
-    assert library._clean(said) == told
+    assert messages.first_sentence(said) == told
 
 
 @pytest.mark.parametrize("version", EVERY)
@@ -610,7 +610,7 @@ def test_progress(use: Any, model: Path, tmp_path: Path) -> None:
 
 
 def test_phases_within_phases() -> None:
-    phases = library._Phases()
+    phases = monitor.Phases()
     phases.start("all", None, 2)
     phases.start("part", "all", 4)
     phases.step("part", 1)

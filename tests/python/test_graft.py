@@ -232,7 +232,7 @@ class Registry:
 
 
 def library(registry: Registry, version: str = "10.13.3.9", runtime: str = "tensorrt") -> Any:
-    from trtpose.build.library import Library
+    from trtpose.build.tensorrt_api import Library
 
     return Library(runtime, SimpleNamespace(get_plugin_registry=lambda: registry), version)
 

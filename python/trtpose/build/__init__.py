@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, cast
 from .. import _files
 from ..errors import BudgetError, InputError, ModelError
 from ..spec import METADATA_KEY, ModelSpec
+from . import compiler, engine_file, onnx_model, options, tensorrt_api
 from . import driver as drivers
-from . import engine_file, library, onnx_model, options
+from .builder_config import Request
 from .precision import Shares
 from .timing_cache import TimingCache, default_path
 
@@ -235,7 +236,7 @@ def _description(
     return values
 
 
-def _timing_cache(choice: str | os.PathLike[str] | None, lib: library.Library, device: Any) -> TimingCache | None:
+def _timing_cache(choice: str | os.PathLike[str] | None, lib: tensorrt_api.Library, device: Any) -> TimingCache | None:
     if lib.runtime == "rtx":
         if choice is not None and os.fspath(choice) != "none":
             raise InputError("TensorRT for RTX times nothing when it builds; leave --timing-cache out")
@@ -343,17 +344,17 @@ def build(
     if target.exists() and target.samefile(source):
         raise InputError(f"{target}: is the ONNX itself and would be overwritten; choose another place for the engine")
     driver = drivers.query()
-    kind, why = library.choose(runtime, driver)
+    kind, why = tensorrt_api.choose(runtime, driver)
     if why:
         say(why)
     gpu = drivers.select(driver, device)
-    lib = library.open_library(kind, driver)
+    lib = tensorrt_api.open_library(kind, driver)
     if nms_in_engine:
         from .graft import load_plugin
 
         load_plugin(lib)  # what is refused is refused before a long quantisation
     if kind == "rtx":
-        capabilities = capabilities or library.default_capabilities(lib)
+        capabilities = capabilities or tensorrt_api.default_capabilities(lib)
         runs_here = gpu is not None and gpu.compute_capability in capabilities
         if gpu is not None and not runs_here:
             say(
@@ -385,7 +386,7 @@ def build(
             f"{source}: its weights alone take {_mib(weights)} in {precision}, the budget is {_mib(budget)}; use a "
             "smaller network or precision, or raise --vram-budget"
         )
-    request = library.Request(
+    request = Request(
         name=str(source),
         onnx=proto.SerializeToString(),
         nodes=[node.name for node in proto.graph.node],
@@ -405,7 +406,7 @@ def build(
     )
     del proto, graph
     began = time.perf_counter()
-    compiled = library.compile_plan(lib, request, driver, report=say, progress=progress, inspect=runs_here)
+    compiled = compiler.compile_plan(lib, request, driver, report=say, progress=progress, inspect=runs_here)
     seconds = time.perf_counter() - began
     if request.cache is not None and request.cache.problem:
         say(request.cache.problem)

@@ -23,8 +23,8 @@ from ..spec import METADATA_KEY, ModelSpec
 if TYPE_CHECKING:
     import onnx
 
-    from .library import Library
     from .onnx_model import Shapes
+    from .tensorrt_api import Library
 
 __all__ = [
     "DOMAIN",
