@@ -21,7 +21,7 @@ from trtpose import Engine
 from trtpose.cli import main
 from trtpose.errors import Error, InputError, ModelError
 from trtpose.formats.onnx_graph import Graph
-from trtpose.quantize import calibrate, quantize, quantizer, ranges
+from trtpose.quantize import calibrate, quantize, quantizer, ranges, search
 from trtpose.quantize.judge import Judge, Measurement
 from trtpose.quantize.pictures import open_pictures, spread
 from trtpose.quantize.placement import place
@@ -454,7 +454,7 @@ def _search(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: dict[str, float], **options: Any
 ) -> Any:
     judge = _Fake(cost)
-    monkeypatch.setattr(quantizer, "_GROUPS", 8)
+    monkeypatch.setattr(search, "MAX_GROUPS", 8)
     monkeypatch.setattr(quantizer, "judge_for", lambda *_: (judge, "5 pictures"))
     options = {"output": tmp_path / "o.onnx", "cache": False, "max_drop": 1.0, **options}
     result = quantize(folder / "small.onnx", folder / "pictures", **options)
@@ -713,7 +713,7 @@ def test_command_with_annotations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AP of the demo network, and the table of its groups, fewer than usual to save time."""
-    monkeypatch.setattr(quantizer, "_GROUPS", 12)
+    monkeypatch.setattr(search, "MAX_GROUPS", 12)
     status = main(
         [
             "quantize",

@@ -6,7 +6,8 @@ Needs ``pip install "trtpose[quantize]"``; nothing here is imported by the rest 
 
 from __future__ import annotations
 
-from .quantizer import QuantizeResult, calibrate, quantize
+from .calibration import calibrate
+from .quantizer import QuantizeResult, quantize
 from .report import Report
 
 __all__ = ["QuantizeResult", "Report", "calibrate", "quantize"]

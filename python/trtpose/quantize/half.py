@@ -15,9 +15,9 @@ from ..errors import InputError, ModelError
 from ..spec import ModelSpec
 from . import ranges
 from .fp16 import LARGEST, SMALLEST_NORMAL, converted, simulate, to_fp16
-from .judge import Measurement
-from .pictures import open_pictures
-from .quantizer import MEASURED, judge_for, open_source
+from .judge import MEASURED, Judge, Measurement, judge_for
+from .pictures import Pictures, open_pictures
+from .source import Progress, Source, open_source, target_for
 
 if TYPE_CHECKING:
     import onnx
@@ -110,7 +110,7 @@ def convert(
     images: str | Path | None = None,
     measure: bool = True,
     limit: int = MEASURED,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     on_error: Callable[[InputError], None] | None = None,
 ) -> HalfResult:
     """Write an FP16 ONNX; inputs, outputs and raw heads stay float32.
@@ -129,29 +129,13 @@ def convert(
         DeviceError: a package is missing.
     """
     source = open_source(model, spec, imgsz)
-    target = Path(output) if output else source.path.with_name(f"{source.path.stem}.fp16.onnx")
-    if target.exists() and target.resolve() == source.path.resolve():
-        raise InputError(f"{target}: is the float network and would be overwritten; choose another name")
-    _files.check_writable(target)
+    target = target_for(source, output, ".fp16.onnx")
     pictures = open_pictures(calib, source.spec, source.size, count=count, on_error=on_error)
     tensors = converted(source.graph.model, keep=keep)
-    largest = ranges.maxima(
-        source.graph,
-        [name for name in tensors if name in source.graph.producer],
-        pictures,
-        str(source.path),
-        batch=batch,
-        progress=None if progress is None else lambda done, total: progress("ranges", done, total),
-    )
-    at_risk: dict[str, float] = {}
-    for name, value in largest.items():
-        if not math.isfinite(value):
-            raise ModelError(
-                f"{source.path}: {name} is not finite on the calibration pictures; the network is damaged, or made for "
-                "another kind of input"
-            )
-        if value * HEADROOM > LARGEST or 0 < value < SMALLEST_NORMAL:
-            at_risk[name] = value
+    largest = _largest(source, tensors, pictures, batch, progress)
+    at_risk = {
+        name: value for name, value in largest.items() if value * HEADROOM > LARGEST or 0 < value < SMALLEST_NORMAL
+    }
     kept = [*keep, *(node for name in at_risk for node in tensors[name])]
     result = to_fp16(source.graph.model, keep=kept)
     safe = {name: value for name, value in largest.items() if name not in at_risk}
@@ -168,12 +152,37 @@ def convert(
     if measure:
         with tempfile.TemporaryDirectory(prefix="trtpose-") as folder:
             judge, on = judge_for(source, pictures, annotations, images, Path(calib), limit, Path(folder))
-            rounded = Path(folder) / "rounded.onnx"
-            rounded.write_bytes(simulate(source.graph.model, keep=kept).SerializeToString())
-            first = judge.measure(source.path)
-            if math.isfinite(first.points):
-                second = judge.measure(rounded)
-                report = replace(report, kind=judge.kind, measured_on=on, reference=first, half=second)
+            report = replace(report, **_measured(judge, on, source, kept, Path(folder) / "rounded.onnx"))
     with _files.atomic_path(target) as temporary:
         temporary.write_bytes(result.model.SerializeToString(deterministic=True))
     return HalfResult(target, result.model, report)
+
+
+def _largest(
+    source: Source, tensors: Collection[str], pictures: Pictures, batch: int, progress: Progress | None
+) -> dict[str, float]:
+    """The largest magnitude of each tensor on the calibration pictures."""
+    largest = ranges.maxima(
+        source.graph,
+        [name for name in tensors if name in source.graph.producer],
+        pictures,
+        str(source.path),
+        batch=batch,
+        progress=None if progress is None else lambda done, total: progress("ranges", done, total),
+    )
+    for name, value in largest.items():
+        if not math.isfinite(value):
+            raise ModelError(
+                f"{source.path}: {name} is not finite on the calibration pictures; the network is damaged, or made for "
+                "another kind of input"
+            )
+    return largest
+
+
+def _measured(judge: Judge, on: str, source: Source, kept: Collection[str], rounded: Path) -> dict[str, Any]:
+    """Fields of the report: what the network is worth, and what the one is that rounds as FP16 does."""
+    rounded.write_bytes(simulate(source.graph.model, keep=kept).SerializeToString())
+    first = judge.measure(source.path)
+    if not math.isfinite(first.points):
+        return {}
+    return {"kind": judge.kind, "measured_on": on, "reference": first, "half": judge.measure(rounded)}

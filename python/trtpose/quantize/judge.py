@@ -16,14 +16,18 @@ from .._files import describe
 from ..engine import Engine
 from ..errors import InputError
 from ..evaluate import evaluate
-from ..sources import read_picture
+from ..sources import PICTURES, read_picture
 from ..spec import ModelSpec
-from .pictures import spread
+from .pictures import LEAST, Pictures, spread
+from .source import Source
 
 if TYPE_CHECKING:
     from ..results import Poses
 
-__all__ = ["AgreementJudge", "ApJudge", "Judge", "Measurement"]
+__all__ = ["AgreementJudge", "ApJudge", "Judge", "Measurement", "judge_for"]
+
+MEASURED = 200
+"""Pictures a network is measured on at most."""
 
 _CONF = 0.25
 """Confidence from which on the judged network may find a pose again."""
@@ -179,3 +183,32 @@ def _likeness(frames: list[tuple[str, Poses, Poses]]) -> float:
 
 
 Progress = Callable[[str], None]
+
+
+def judge_for(
+    source: Source,
+    pictures: Pictures,
+    annotations: str | Path | None,
+    images: str | Path | None,
+    calib: Path,
+    limit: int,
+    folder: Path,
+) -> tuple[Judge, str]:
+    where = Path(images) if images else calib
+    if annotations is not None:
+        ap = ApJudge(source.spec, source.size, where, Path(annotations), limit, folder)
+        return ap, f"{ap.pictures} annotated pictures"
+    if not where.is_dir():
+        raise InputError(f"{where}: no such folder of pictures to measure on; give a folder with --images")
+    used = {path.resolve() for path in pictures.paths}
+    others = sorted(
+        path
+        for path in where.iterdir()
+        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.resolve() not in used
+    )
+    if len(others) >= LEAST or (images and others):
+        chosen, what = [others[i] for i in spread(len(others), limit)], "pictures not calibrated on"
+    else:
+        chosen = [pictures.paths[i] for i in spread(len(pictures), limit)]
+        what = "calibration pictures, for want of others"
+    return AgreementJudge(source.spec, source.size, source.path, chosen), f"{len(chosen)} {what}"
