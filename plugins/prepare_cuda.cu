@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/cuda_check.hpp"
-#include "kernels/cuda_compat.hpp"
+#include "core/cuda_compat.hpp"
 #include "plugins/prepare.hpp"
 
 namespace trtpose::plugins {

@@ -16,8 +16,9 @@ LAYERS = [
     ("cpp/include/trtpose/ops/", "ops"),
     ("cpp/include/trtpose/", "public"),
     ("cpp/src/core/", "core"),
-    ("cpp/src/kernels/", "kernels"),
+    ("cpp/src/model/", "model"),
     ("cpp/src/ops/", "ops"),
+    ("cpp/src/families/", "families"),
     ("cpp/src/backends/openvino/", "openvino"),
     ("cpp/src/backends/tensorrt/", "tensorrt"),
     ("cpp/src/backends/", "backends"),
@@ -40,12 +41,23 @@ ALLOWED = {
     "math": ("trtpose/math/",),
     "public": (*PUBLIC, "trtpose/session.hpp", "trtpose/device_poses.hpp", "trtpose/math/"),
     "core": (*PUBLIC, "core/"),
-    "kernels": (*PUBLIC, "trtpose/math/", "trtpose/views.hpp", "core/", "kernels/"),
-    "ops": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "core/", "kernels/", "ops/", "trtpose/ops/"),
+    # What files say of themselves; which family a file belongs to is asked of the registry.
+    "model": (*PUBLIC, "core/", "model/", "families/"),
+    "ops": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "core/", "ops/", "trtpose/ops/"),
+    "families": (
+        *PUBLIC,
+        "trtpose/views.hpp",
+        "trtpose/math/",
+        "trtpose/ops/",
+        "core/",
+        "model/",
+        "ops/",
+        "families/",
+    ),
     # The registry asks for libraries before it opens a module; library.hpp knows no vendor header.
     "backends": (*PUBLIC, "trtpose/session.hpp", "core/", "backends/backend.hpp", "backends/tensorrt/library.hpp"),
     "openvino": (*PUBLIC, "trtpose/session.hpp", "core/", "backends/backend.hpp", "backends/openvino/"),
-    "tensorrt": (*PUBLIC, "trtpose/session.hpp", "core/", "backends/backend.hpp", "backends/tensorrt/"),
+    "tensorrt": (*PUBLIC, "trtpose/session.hpp", "core/", "model/", "backends/backend.hpp", "backends/tensorrt/"),
     "engine": (
         *PUBLIC,
         "trtpose/session.hpp",
@@ -55,10 +67,11 @@ ALLOWED = {
         "trtpose/math/",
         "trtpose/ops/",
         "core/",
+        "families/family.hpp",
         "engine/",
     ),
     # The plugin runs the operations: their checks of shapes and their sums of memory are not written twice.
-    "plugins": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "trtpose/ops/", "core/", "kernels/", "plugins/"),
+    "plugins": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "trtpose/ops/", "core/", "ops/", "families/", "plugins/"),
     "bindings": ("trtpose/", "bindings.hpp", "dlpack.hpp"),
 }
 
@@ -68,14 +81,14 @@ VENDORS = [
     (re.compile(r"^Nv\w+\.h$"), ("cpp/src/backends/tensorrt/", "plugins/")),
     (
         re.compile(r"^(cuda|driver_types|vector_types|curand|cub/)"),
-        ("_cuda.", "cuda_", "cpp/src/backends/tensorrt/", "plugins/"),
+        ("_cuda.", "cuda_", "cpp/src/engine/cuda/", "cpp/src/backends/tensorrt/", "plugins/"),
     ),
     (re.compile(r"^(pybind11/|Python\.h)"), ("python/bindings/",)),
     (re.compile(r"^opencv"), ()),
 ]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
-OWN = re.compile(r"^(trtpose|core|kernels|ops|backends|engine|plugins)/|^bindings\.hpp$")
+OWN = re.compile(r"^(trtpose|core|model|ops|families|backends|engine|plugins)/|^bindings\.hpp$")
 
 
 def layer_of(path: str) -> str | None:

@@ -4,7 +4,7 @@
 
     python tools/kernel_report.py [--arch 75 90] [--json FILE] [--check]
 
-Compiles cpp/src/kernels/*_cuda.cu and plugins/*_cuda.cu with the flags of the build and warnings as errors; needs nvcc
+Compiles the *_cuda.cu of cpp/src and plugins with the flags of the build and warnings as errors; needs nvcc
 and no GPU. With --check, exit status 1 if a kernel spills or uses the stack, which each of them can do without.
 """
 
@@ -79,7 +79,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    sources = [*sorted((ROOT / "cpp/src/kernels").glob("*_cuda.cu")), *sorted((ROOT / "plugins").glob("*_cuda.cu"))]
+    sources = sorted(path for folder in ("cpp/src", "plugins") for path in (ROOT / folder).rglob("*_cuda.cu"))
     rows = [row for source in sources for arch in args.arch for row in report(source, arch)]
     rows.sort(key=lambda row: (row["source"], row["kernel"], int(row["arch"])))
     print(f"{'kernel':<32} {'sm':>4} {'registers':>9} {'spilled':>8} {'stack':>6} {'shared':>7}")

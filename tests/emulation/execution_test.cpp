@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "emulation.hpp"
-#include "kernels/cuda_compat.hpp"
+#include "core/cuda_compat.hpp"
 
 namespace {
 

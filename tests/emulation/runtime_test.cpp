@@ -10,7 +10,7 @@
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
 #include "emulation.hpp"
-#include "kernels/cuda_compat.hpp"
+#include "core/cuda_compat.hpp"
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <new>
 
-#include "kernels/letterbox.hpp"
+#include "ops/letterbox_kernels.hpp"
 #include "ops/dispatch.hpp"
 
 namespace trtpose::ops {

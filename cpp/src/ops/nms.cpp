@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trtpose/ops/nms.hpp"
 
-#include "kernels/nms.hpp"
+#include "ops/nms_kernels.hpp"
 #include "ops/dispatch.hpp"
 
 namespace trtpose::ops {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // That the bytes are OpenCV's is tested against OpenCV itself in tests/python/test_letterbox.py; here every device and
 // both paths of the CPU meet the same bytes, and stay inside the memory they are given.
-#include "kernels/letterbox.hpp"
+#include "ops/letterbox_kernels.hpp"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/crc32.hpp"
+#include "model/crc32.hpp"
 #include "trtpose/model_spec.hpp"
 
 namespace trtpose::test {

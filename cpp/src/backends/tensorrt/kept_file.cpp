@@ -9,7 +9,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "core/crc32.hpp"
+#include "model/crc32.hpp"
 
 namespace trtpose::tensorrt {
 namespace {

@@ -14,11 +14,11 @@
 #include "backends/tensorrt/api.hpp"
 #include "backends/tensorrt/kept_file.hpp"
 #include "core/check.hpp"
-#include "core/crc32.hpp"
+#include "model/crc32.hpp"
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
-#include "core/mapped_file.hpp"
+#include "model/mapped_file.hpp"
 #include "trtpose/version.hpp"
 
 namespace trtpose {

@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "core/thread_pool.hpp"
-#include "kernels/decode.hpp"
-#include "kernels/head_reader.hpp"
+#include "families/anchor_grid/decode_kernels.hpp"
+#include "families/anchor_grid/head_reader.hpp"
 
 namespace trtpose::kernels {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "core/buffer.hpp"
 #include "core/thread_pool.hpp"
-#include "kernels/nms.hpp"
+#include "ops/nms_kernels.hpp"
 #include "trtpose/math/box.hpp"
 
 namespace trtpose::kernels {

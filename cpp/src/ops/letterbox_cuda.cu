@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/cuda_check.hpp"
-#include "kernels/cuda_compat.hpp"
-#include "kernels/letterbox.hpp"
+#include "core/cuda_compat.hpp"
+#include "ops/letterbox_kernels.hpp"
 
 namespace trtpose::kernels {
 namespace {

@@ -2,15 +2,15 @@
 // The layout is the one of Ultralytics' exporters: a length of four bytes, little-endian, as much JSON, then the plan.
 // trtpose adds the keys "trtpose" (the model spec) and "trtpose_engine" (what the plan was built for). Plans without a
 // header are read too; their first bytes tell the library and, as trtexec reads them, its version.
-#include "core/engine_file.hpp"
+#include "model/engine_file.hpp"
 
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
 
 #include "core/check.hpp"
-#include "core/crc32.hpp"
-#include "core/literal.hpp"
+#include "model/crc32.hpp"
+#include "model/literal.hpp"
 
 namespace trtpose {
 namespace {

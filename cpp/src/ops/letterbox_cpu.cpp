@@ -4,7 +4,7 @@
 
 #include "core/buffer.hpp"
 #include "core/thread_pool.hpp"
-#include "kernels/letterbox.hpp"
+#include "ops/letterbox_kernels.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

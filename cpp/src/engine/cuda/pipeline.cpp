@@ -12,8 +12,8 @@
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
-#include "engine/cuda_results.hpp"
-#include "engine/pack.hpp"
+#include "engine/cuda/results.hpp"
+#include "engine/cuda/pack.hpp"
 #include "engine/pipeline.hpp"
 #include "trtpose/ops/letterbox.hpp"
 

@@ -11,8 +11,8 @@
 #include <sstream>
 
 #include "core/check.hpp"
-#include "core/coco.hpp"
-#include "core/literal.hpp"
+#include "families/anchor_grid/public_networks.hpp"
+#include "model/literal.hpp"
 
 namespace trtpose {
 namespace {

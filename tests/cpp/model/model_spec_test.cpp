@@ -7,7 +7,7 @@
 #include <locale>
 #include <random>
 
-#include "core/literal.hpp"
+#include "model/literal.hpp"
 #include "support/files.hpp"
 #include "support/reference.hpp"
 

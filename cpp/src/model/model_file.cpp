@@ -7,8 +7,8 @@
 #include <string_view>
 
 #include "core/check.hpp"
-#include "core/engine_file.hpp"
-#include "core/mapped_file.hpp"
+#include "model/engine_file.hpp"
+#include "model/mapped_file.hpp"
 #include "trtpose/model_spec.hpp"
 
 namespace trtpose {

@@ -3,8 +3,8 @@
 // more than fit), sort it in shared memory, suppress. Most images are one chunk, and suppression stops at max_det, so
 // that what is never looked at is never sorted.
 #include "core/cuda_check.hpp"
-#include "kernels/cuda_compat.hpp"
-#include "kernels/nms.hpp"
+#include "core/cuda_compat.hpp"
+#include "ops/nms_kernels.hpp"
 #include "trtpose/math/box.hpp"
 
 namespace trtpose::kernels {

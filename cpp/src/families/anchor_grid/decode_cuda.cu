@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/cuda_check.hpp"
-#include "kernels/cuda_compat.hpp"
-#include "kernels/decode.hpp"
-#include "kernels/head_reader.hpp"
+#include "core/cuda_compat.hpp"
+#include "families/anchor_grid/decode_kernels.hpp"
+#include "families/anchor_grid/head_reader.hpp"
 
 namespace trtpose::kernels {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trtpose/ops/decode.hpp"
 
-#include "kernels/decode.hpp"
+#include "families/anchor_grid/decode_kernels.hpp"
 #include "ops/dispatch.hpp"
 
 namespace trtpose::ops {

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <random>
 
-#include "core/crc32.hpp"
+#include "model/crc32.hpp"
 #include "support/engine_writer.hpp"
 #include "support/files.hpp"
 #include "support/reference.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/literal.hpp"
+#include "model/literal.hpp"
 
 #include <charconv>
 #include <cmath>
