@@ -9,8 +9,8 @@
 #include <set>
 #include <vector>
 
-#include "emulation.hpp"
 #include "core/cuda_compat.hpp"
+#include "emulation.hpp"
 
 namespace {
 

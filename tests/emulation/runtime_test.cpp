@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "core/cuda_check.hpp"
+#include "core/cuda_compat.hpp"
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
 #include "emulation.hpp"
-#include "core/cuda_compat.hpp"
 
 namespace {
 

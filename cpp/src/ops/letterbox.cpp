@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <new>
 
-#include "ops/letterbox_kernels.hpp"
 #include "ops/dispatch.hpp"
+#include "ops/letterbox_kernels.hpp"
 
 namespace trtpose::ops {
 namespace {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trtpose/ops/nms.hpp"
 
-#include "ops/nms_kernels.hpp"
 #include "ops/dispatch.hpp"
+#include "ops/nms_kernels.hpp"
 
 namespace trtpose::ops {
 

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // That the bytes are OpenCV's is tested against OpenCV itself in tests/python/test_letterbox.py; here every device and
 // both paths of the CPU meet the same bytes, and stay inside the memory they are given.
-#include "ops/letterbox_kernels.hpp"
+#include "trtpose/ops/letterbox.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <random>
 
+#include "ops/letterbox_kernels.hpp"
 #include "support/goldens.hpp"
 #include "support/reference.hpp"
 #include "support/test_device.hpp"
 #include "trtpose/error.hpp"
-#include "trtpose/ops/letterbox.hpp"
 
 namespace trtpose::test {
 namespace {

@@ -14,10 +14,10 @@
 #include "backends/tensorrt/api.hpp"
 #include "backends/tensorrt/kept_file.hpp"
 #include "core/check.hpp"
-#include "model/crc32.hpp"
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
+#include "model/crc32.hpp"
 #include "model/mapped_file.hpp"
 #include "trtpose/version.hpp"
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/pipeline.hpp"
+
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
@@ -12,9 +14,8 @@
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
-#include "engine/cuda/results.hpp"
 #include "engine/cuda/pack.hpp"
-#include "engine/pipeline.hpp"
+#include "engine/cuda/results.hpp"
 #include "trtpose/ops/letterbox.hpp"
 
 namespace trtpose::engine {
