@@ -3,7 +3,9 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 OUT ?= out
-SOURCES := $(shell git ls-files cpp python/bindings cmake CMakeLists.txt pyproject.toml 2>/dev/null)
+# Folders of the package stand for their lists of files, which the editable install keeps.
+SOURCES := $(shell git ls-files cpp python/bindings cmake CMakeLists.txt pyproject.toml 2>/dev/null) \
+    $(shell find python/trtpose -type d -not -name __pycache__)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-python test-cpp lint stubs sanitize wheel-test bench gpu-test gpu-bench clean
@@ -18,7 +20,7 @@ help:
 	@echo "make gpu-test    tests that need an NVIDIA GPU"
 	@echo "make gpu-bench   figures that need an NVIDIA GPU"
 
-# The package with its native part, rebuilt when a native source is newer.
+# The package with its native part, made again when a native source is newer or a module came or went.
 $(VENV)/.package: $(SOURCES) tools/setup.sh
 	tools/setup.sh package "$(VENV)"
 	@touch $@

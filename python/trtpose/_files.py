@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from .errors import InputError
@@ -18,7 +18,9 @@ __all__ = [
     "cannot_write",
     "check_writable",
     "describe",
+    "identity",
     "make_folder",
+    "refuse_overwrite",
     "remove_empty",
     "write_bytes",
     "write_text",
@@ -177,3 +179,21 @@ def remove_empty(folders: list[Path]) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What a file is on this machine, whatever name it is reached by; None where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def refuse_overwrite(target: Path, inputs: Sequence[Path]) -> None:
+    """Raise InputError where ``target`` is one of the files that are read."""
+    mine = identity(target)
+    if mine is not None and any(identity(path) == mine for path in inputs):
+        raise InputError(
+            f"{target}: is one of the inputs and would be overwritten; choose another place for the results"
+        )

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .results import VISIBLE
-from .skeletons import Skeleton, skeleton_for
+from .skeletons import VISIBLE, Skeleton, skeleton_for
 
 if TYPE_CHECKING:
     from .results import Poses

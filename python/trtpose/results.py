@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from ._optional import require
 from .errors import InputError
+from .skeletons import VISIBLE
 from .spec import ModelSpec
 
 if TYPE_CHECKING:
     from .draw import Frame
 
 __all__ = ["VISIBLE", "Poses"]
-
-VISIBLE = 0.5
-"""A keypoint is taken as seen, and drawn, from this confidence on."""
 
 Index = SupportsIndex | slice | Sequence[int] | Sequence[bool] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from .spec import ModelSpec
 
-__all__ = ["COCO", "FACE", "KNOWN", "Skeleton", "skeleton_for"]
+__all__ = ["COCO", "FACE", "KNOWN", "VISIBLE", "Skeleton", "skeleton_for"]
+
+VISIBLE = 0.5
+"""A keypoint is taken as seen, and drawn, from this confidence on."""
 
 
 @dataclass(frozen=True)

@@ -298,7 +298,7 @@ def test_several_batch_sizes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
             raise DeviceError("batch 4 is too large")
         return FakeEngine(batch=args.batch)
 
-    monkeypatch.setattr("trtpose.cli._open_engine", open_engine)
+    monkeypatch.setattr("trtpose.commands.options.open_engine", open_engine)
     arguments = ["bench", "m.onnx", "--runs", "1", "--warmup", "1"]
     assert main([*arguments, "--batches", "1,4,2", "--json", "-"]) == 1
     out, err = capsys.readouterr()

@@ -615,7 +615,7 @@ def test_ctrl_c_stops_the_real_builder(
     ctrl_c: Callable[[], None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from trtpose.build import cli as build_cli
+    from trtpose.commands import build as build_cli
 
     phases: list[str] = []
 

@@ -753,7 +753,7 @@ def test_check_runs_the_engine(
 def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
-    from trtpose.build.cli import _Bar
+    from trtpose.commands.build import _Bar
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

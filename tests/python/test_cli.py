@@ -22,6 +22,7 @@ import pytest
 
 from support import PERSON, FakeEngine, encoded, make_poses, picture, write_picture, write_video
 from trtpose import cli
+from trtpose.commands import demo, options
 from trtpose.errors import InputError, ModelError
 from trtpose.results import Poses
 
@@ -46,7 +47,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ope
             opened.append(engine)
             return engine
 
-        monkeypatch.setattr(cli, "_open_engine", open_engine)
+        monkeypatch.setattr(options, "open_engine", open_engine)
         capsys.readouterr()
         try:
             status = cli.main([str(argument) for argument in arguments])
@@ -154,7 +155,7 @@ def test_options_reach_the_engine(monkeypatch: pytest.MonkeyPatch):
     args = cli._parser("infer").parse_args(
         [*line.split(), "--spec", "s.json", "--vram-budget", "2GiB", "--threads", "2"]
     )
-    cli._open_engine(args)
+    options.open_engine(args)
     assert seen == {
         "model": "m.onnx",
         "conf": 0.1,
@@ -361,7 +362,7 @@ class Camera:
 def test_a_recording_of_a_camera_is_stopped_by_ctrl_c_and_kept(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from trtpose import sources
+    from trtpose.sources import reader
 
     seen: list[int] = []
     real = cv2.VideoCapture
@@ -373,7 +374,7 @@ def test_a_recording_of_a_camera_is_stopped_by_ctrl_c_and_kept(
         return make_poses(2, frame.shape[:2])
 
     with monkeypatch.context() as patch:
-        patch.setattr(sources.cv2, "VideoCapture", lambda *a: Camera() if a[:1] == (0,) else real(*a))
+        patch.setattr(reader.cv2, "VideoCapture", lambda *a: Camera() if a[:1] == (0,) else real(*a))
         out, report = tmp_path / "out", tmp_path / "j.json"
         status, text, err = run("infer", "m.onnx", "0", "--out", out, "--json", report, "--batch", "3", answer=answer)
     assert status == 130
@@ -512,9 +513,9 @@ def test_outputs_that_cannot_be_written(run: Run, photos: Path, tmp_path: Path, 
         (["--json", "/proc/x.json"], "cannot write there"),
     ]
     before = files(tmp_path)
-    for options, message in cases:
-        status, _, err = run("infer", "m.onnx", photos, *options)
-        assert status == 1, options
+    for arguments, message in cases:
+        status, _, err = run("infer", "m.onnx", photos, *arguments)
+        assert status == 1, arguments
         assert len(error_lines(err)) == 1
         assert message in err
     assert files(tmp_path) == before
@@ -539,8 +540,8 @@ def test_a_read_only_folder(run: Run, photos: Path, tmp_path: Path):
     locked.chmod(0o555)
     if os.access(locked, os.W_OK):
         pytest.skip("this user may write everywhere")
-    for options in (["--out", locked], ["--out", locked / "new"], ["--json", locked / "x.json"]):
-        status, _, err = run("infer", "m.onnx", photos, *options)
+    for arguments in (["--out", locked], ["--out", locked / "new"], ["--json", locked / "x.json"]):
+        status, _, err = run("infer", "m.onnx", photos, *arguments)
         assert status == 1
         assert "Permission denied" in err
         assert files(locked) == []
@@ -621,12 +622,13 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from support import FakeEngine, make_poses
 from trtpose import cli
+from trtpose.commands import options
 
 def slow(frame):
     time.sleep({delay})
     return make_poses(1, frame.shape[:2])
 
-cli._open_engine = lambda args: FakeEngine(args.model, answer=slow)
+options.open_engine = lambda args: FakeEngine(args.model, answer=slow)
 sys.exit(cli.main())
 """
 
@@ -832,7 +834,7 @@ def test_info(run: Run, monkeypatch: pytest.MonkeyPatch):
 def test_demo(run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[FakeEngine]):
     package = tmp_path / "package"
     package.mkdir()
-    monkeypatch.setattr(cli, "__file__", str(package / "cli.py"))
+    monkeypatch.setattr(demo, "__file__", str(package / "commands" / "demo.py"))
     monkeypatch.chdir(tmp_path)
     status, _, err = run("demo")
     assert status == 1
@@ -853,13 +855,7 @@ def test_demo(run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert files(tmp_path / "mine") == ["a.jpg", "b.png", "c.webp"]
 
 
-def test_verbs_of_other_modules_are_found(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "build.py").write_text("")
-    (tmp_path / "quantize").mkdir()
-    (tmp_path / "quantize" / "cli.py").write_text("")
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "cli.py"))
-    assert [verb.name for verb in cli._verbs()] == ["infer", "eval", "bench", "info", "build", "quantize", "demo"]
-
+def test_a_verb_is_a_module_with_two_functions(run: Run, monkeypatch: pytest.MonkeyPatch):
     class Module:
         @staticmethod
         def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -873,9 +869,12 @@ def test_verbs_of_other_modules_are_found(run: Run, tmp_path: Path, monkeypatch:
             print(f"built {args.file}")
             return 0
 
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: {"trtpose.build": Module}[name])
-    assert run("build", "x") == (0, "built x\n", "")
-    assert run("build", "bad") == (1, "", "error: bad: is bad\n")
+    names = [verb.name for verb in cli._VERBS]
+    assert names == ["infer", "eval", "bench", "info", "export", "build", "check", "quantize", "demo"]
+    monkeypatch.setattr(cli, "_VERBS", (*cli._VERBS, cli._Verb("paint", "a verb of the test", Module)))
+    assert run("paint", "x") == (0, "built x\n", "")
+    assert run("paint", "bad") == (1, "", "error: bad: is bad\n")
+    assert "a verb of the test" in run("--help")[1]
 
 
 # --- With a network --------------------------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from support import encoded, picture, write_picture, write_video
-from trtpose import sources as module
 from trtpose.errors import InputError
-from trtpose.sources import Frame, Sources, decode_picture, read_picture
+from trtpose.sources import Frame, Sources, decode_picture, opencv_log, pictures, read_picture, reader
+from trtpose.sources.channel import Channel
 
 FORMATS = (".jpg", ".png", ".webp", ".bmp", ".tiff", ".ppm", ".jp2", ".avif", ".gif")
 
@@ -199,7 +199,7 @@ def test_a_header_that_claims_a_huge_picture_is_refused_before_decoding(suffix: 
     def never(*_: object) -> None:
         raise AssertionError("was decoded")
 
-    monkeypatch.setattr(module.cv2, "imdecode", never)
+    monkeypatch.setattr(pictures.cv2, "imdecode", never)
     with pytest.raises(InputError, match=r"^bomb: 60000x50000 pixels are more than the \d+ that are decoded; scale"):
         decode_picture(with_size(suffix, 60000, 50000), name="bomb")
     with pytest.raises(InputError):
@@ -316,13 +316,13 @@ def test_a_forbidden_file(tmp_path: Path):
 
 def test_a_file_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = write_picture(tmp_path / "a.jpg")
-    monkeypatch.setattr(module, "_MAX_FILE", 100)
+    monkeypatch.setattr(pictures, "_MAX_FILE", 100)
     with pytest.raises(InputError, match="are too many for a picture"):
         read_picture(path)
 
 
 def test_opencv_keeps_its_log_level():
-    log = module._logging()
+    log = opencv_log._logging()
     if log is None:
         pytest.skip("this OpenCV has no log level")
     before = log.getLogLevel()
@@ -576,8 +576,8 @@ class FakeCapture:
 def stream(monkeypatch: pytest.MonkeyPatch):
     def make(script: list[int], delay: float = 0.0) -> type[FakeCapture]:
         capture = type("Capture", (FakeCapture,), {"script": script, "delay": delay, "opened": 0, "number": 0})
-        monkeypatch.setattr(module.cv2, "VideoCapture", capture)
-        monkeypatch.setattr(module, "_PAUSE", 0.001)
+        monkeypatch.setattr(reader.cv2, "VideoCapture", capture)
+        monkeypatch.setattr(reader, "_PAUSE", 0.001)
         return capture
 
     return make
@@ -667,13 +667,13 @@ def test_pictures_and_videos_behind_an_address(tmp_path: Path):
 
 def test_decoding_runs_ahead_but_not_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     reads: list[str] = []
-    real = module.read_picture
+    real = read_picture
 
     def counted(path: Any, **options: Any) -> Any:
         reads.append(path)
         return real(path, **options)
 
-    monkeypatch.setattr(module, "read_picture", counted)
+    monkeypatch.setattr(reader, "read_picture", counted)
     for index in range(20):
         write_picture(tmp_path / f"{index:02}.jpg")
     with Sources(tmp_path, depth=3) as frames:
@@ -689,7 +689,7 @@ def test_decoding_runs_ahead_but_not_without_bound(tmp_path: Path, monkeypatch: 
 
 
 def test_the_bound_in_bytes():
-    channel = module._Channel(depth=10, max_bytes=100)
+    channel = Channel(depth=10, max_bytes=100)
     small = Frame(np.zeros((2, 5, 3), np.uint8), "a")
     large = Frame(np.zeros((20, 20, 3), np.uint8), "b")
     channel.put(large)  # alone it passes
@@ -745,14 +745,14 @@ def test_closing_twice_and_before_reading(tmp_path: Path):
 def test_a_fault_in_the_thread_reaches_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_picture(tmp_path / "a.jpg")
     write_picture(tmp_path / "b.jpg")
-    real = module.read_picture
+    real = read_picture
 
     def broken(path: Any, **options: Any) -> Any:
         if str(path).endswith("b.jpg"):
             raise ZeroDivisionError("a bug")
         return real(path, **options)
 
-    monkeypatch.setattr(module, "read_picture", broken)
+    monkeypatch.setattr(reader, "read_picture", broken)
     seen: list[Frame] = []
     with pytest.raises(ZeroDivisionError, match="a bug"), Sources(tmp_path) as frames:
         seen.extend(frames)

@@ -7,11 +7,10 @@ import argparse
 import sys
 from typing import Any
 
-from .._arguments import count, size
 from ..errors import InputError
-from .ranges import METHODS
+from .values import count, size
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "make an INT8 ONNX with explicit Q/DQ, or an FP16 one, and measure what it loses"
 
@@ -28,6 +27,8 @@ def _points(text: str) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    from ..quantize.ranges import METHODS
+
     parser.description = SUMMARY
     add = parser.add_argument
     add("model", metavar="MODEL.onnx", help="the float32 network")
@@ -82,7 +83,7 @@ class _Bar:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
-    from .quantizer import check_report_name
+    from ..quantize.quantizer import check_report_name
 
     if args.no_int8 and not args.fp16:
         raise InputError("--no-int8 leaves nothing to do; give --fp16 as well")
@@ -125,8 +126,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _half(args: argparse.Namespace, common: dict[str, Any], say: Any) -> bool:
-    from .half import convert
-    from .quantizer import MAX_DROP
+    from ..quantize.half import convert
+    from ..quantize.quantizer import MAX_DROP
 
     made = convert(args.model, args.calib, **common)
     for line in made.report.lines():
@@ -142,7 +143,7 @@ def _half(args: argparse.Namespace, common: dict[str, Any], say: Any) -> bool:
 
 
 def _int8(args: argparse.Namespace, common: dict[str, Any], say: Any) -> bool:
-    from .quantizer import quantize
+    from ..quantize.quantizer import quantize
 
     made = quantize(
         args.model,

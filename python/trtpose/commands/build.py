@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from . import options
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "build a TensorRT engine from ONNX, for the GPU of this machine or for RTX cards in general"
 
@@ -32,11 +31,15 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[[str], str]:
 
 
 def _size(name: str) -> Callable[[str], str]:
+    from ..build import options
+
     return _parsed(lambda text: options.parse_size(text, name))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    from ..build import options
+
     parser.description = SUMMARY
     # What was not given must be told from a default: a recipe may say otherwise.
     parser.argument_default = argparse.SUPPRESS
@@ -147,6 +150,8 @@ _OWN = ("recipe", "check", "images", "quiet", "model", "output", "onnx", "export
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    from ..build import options
+
     given = {
         key: value for key, value in vars(args).items() if key not in ("verb", "run", "debug") and value is not None
     }
@@ -174,7 +179,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
-    from . import build
+    from ..build import build
 
     given = _settings(args)
     quiet = bool(given.get("quiet"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..spec import ModelSpec
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "turn a checkpoint into an ONNX that describes itself, or cut another exporter's ONNX back to its raw heads"
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
-    from . import export
+    from ..export import export
 
     imgsz: tuple[int, int] | None = None
     if args.imgsz:

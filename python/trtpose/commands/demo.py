@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``trtpose demo``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import InputError, ModelError
+from . import infer
+from .options import add_engine, add_thresholds
+
+__all__ = ["SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "try the packaged model on the packaged pictures"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="PICTURE", nargs="*", help="pictures of your own (default: the packaged ones)"
+    )
+    add_engine(parser)
+    add_thresholds(parser, "default: 0.25")
+    infer.add_outputs(parser)
+    parser.set_defaults(out="trtpose-demo")
+
+
+def run(args: argparse.Namespace) -> int:
+    data = Path(__file__).parent.parent / "data"
+    model = data / "demo.onnx"
+    if not model.is_file():
+        raise ModelError(f"{model}: this installation has no demo model; use trtpose infer with a model of your own")
+    if not args.source:
+        args.source = sorted(str(path) for path in (data / "demo").glob("*.jpg"))
+        if not args.source:
+            raise InputError(f"{data / 'demo'}: this installation has no demo pictures; name pictures of your own")
+    args.model = str(model)
+    status = infer.run(args)
+    if not args.no_draw and not args.quiet:
+        print(f"the pictures are in {Path(args.out).resolve()}", file=sys.stderr if args.json == "-" else sys.stdout)
+    return status

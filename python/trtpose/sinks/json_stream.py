@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses of many frames in one JSON file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .._files import atomic_path, cannot_write
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..results import Poses
+    from ..sources import Frame
+
+__all__ = ["JsonStream"]
+
+
+class JsonStream:
+    """The file of ``infer --json``, written as the run goes so that a long video needs no memory; whole or absent."""
+
+    def __init__(self, path: str, engine: Engine) -> None:
+        self._path = path
+        self._stack = contextlib.ExitStack()
+        if path == "-":
+            self._file: TextIO = sys.stdout
+        else:
+            temporary = self._stack.enter_context(atomic_path(path))
+            self._file = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
+        head = {
+            "model": str(engine.model),
+            "device": engine.device,
+            "backend": engine.backend,
+            "precision": engine.precision,
+        }
+        self._write(json.dumps(head)[:-1] + ', "images": [')
+        self._first = True
+
+    def _write(self, text: str) -> None:
+        try:
+            self._file.write(text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+
+    def add(self, frame: Frame, poses: Poses) -> None:
+        entry: dict[str, Any] = {"source": frame.source}
+        if frame.is_video:
+            entry["frame"] = frame.index
+        entry.update(poses.to_dict())
+        self._write(("\n" if self._first else ",\n") + json.dumps(entry, allow_nan=False))
+        self._first = False
+
+    def __enter__(self) -> JsonStream:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            if error[0] is None:
+                self._write("\n]}\n")
+                # Written out here, where a full disk can still be told; closing would try again.
+                self._write_out()
+        except BaseException:
+            self._discard()
+            raise
+        if error[0] is None:
+            self._stack.close()
+        else:
+            self._discard()
+
+    def _write_out(self) -> None:
+        try:
+            self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+
+    def _discard(self) -> None:
+        """Close without leaving a file; the error that led here is the one to report."""
+        problem = InputError("discarded")
+        with contextlib.suppress(InputError, OSError):
+            self._stack.__exit__(InputError, problem, None)

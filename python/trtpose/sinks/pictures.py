@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotated pictures and videos in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+from numpy.typing import NDArray
+
+from .._files import identity, write_bytes
+from ..errors import InputError
+from ..sources import VIDEOS, Frame, Sources
+from .video import Video
+
+__all__ = ["FormatError", "Pictures"]
+
+
+_KEPT_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+class FormatError(InputError):
+    """One result that its format cannot hold; the run can go on."""
+
+
+class Pictures:
+    """Annotated pictures and videos in one folder, each whole or absent, none over an input or over another."""
+
+    def __init__(self, folder: Path, sources: Sources) -> None:
+        self._folder = folder
+        self._names: list[str] = []
+        taken: set[str] = set()
+        videos = set(VIDEOS)
+        for number, name in enumerate(sources.names):
+            path = Path(name.replace("://", "_").rstrip("/")) if "://" in name else Path(name)
+            suffix = path.suffix.lower()
+            if sources.is_video(number):
+                stem, ending = path.stem if suffix in videos else path.name, ".mp4"
+            else:
+                stem, ending = path.stem, path.suffix if suffix in _KEPT_SUFFIXES else ".png"
+            stem = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in stem)[:150] or "frame"
+            # Compared without case: some file systems do not tell a.jpg and A.jpg apart.
+            chosen, count = stem + ending, 0
+            while chosen.lower() in taken:
+                count += 1
+                chosen = f"{stem}_{count}{ending}"
+            taken.add(chosen.lower())
+            self._names.append(chosen)
+        inputs = {found for path in sources.files if (found := identity(path)) is not None}
+        for name in self._names:
+            target = folder / name
+            if identity(target) in inputs:
+                raise InputError(
+                    f"{target}: is one of the inputs and would be overwritten; choose another folder for --out"
+                )
+            if target.is_dir():
+                raise InputError(f"{target}: is a folder where a result would be written; choose another --out")
+        self._video: Video | None = None
+
+    def add(self, frame: Frame, drawn: NDArray[Any]) -> None:
+        target = self._folder / self._names[frame.position]
+        if frame.is_video:
+            if self._video is None or self._video.target != target:
+                self.end_video()
+                self._video = Video(target, drawn.shape[1], drawn.shape[0], frame.fps)
+            self._video.add(drawn)
+            return
+        try:
+            good, data = cv2.imencode(target.suffix.lower(), drawn)
+        except cv2.error:
+            good, data = False, None
+        if not good or data is None:
+            raise InputError(
+                f"{target}: a picture of {drawn.shape[1]}x{drawn.shape[0]} pixels cannot be written in this format"
+            )
+        write_bytes(target, data.tobytes())
+
+    def end_video(self) -> None:
+        """Close the video being written, if there is one, and give it its name."""
+        video, self._video = self._video, None
+        if video is not None:
+            video.close()
+
+    def drop_video(self) -> None:
+        video, self._video = self._video, None
+        if video is not None:
+            video.drop()

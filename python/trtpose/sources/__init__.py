@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where frames come from: files, folders, globs, videos, cameras, streams, arrays."""
+
+from __future__ import annotations
+
+from .frame import Frame
+from .pictures import MAX_PIXELS, PICTURES, decode_picture, read_picture
+from .plan import VIDEOS
+from .sources import Sources
+
+__all__ = ["MAX_PIXELS", "PICTURES", "VIDEOS", "Frame", "Sources", "decode_picture", "read_picture"]

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Picture files, decoded."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .._files import describe
+from ..errors import InputError
+from .headers import FORMATS, BadPictureError
+from .opencv_log import quiet
+
+__all__ = [
+    "MAX_PIXELS",
+    "OPEN_TIMEOUT_MS",
+    "PICTURES",
+    "check_array",
+    "decode_picture",
+    "download",
+    "is_text",
+    "open_regular",
+    "read_picture",
+]
+
+
+PICTURES = frozenset(
+    {".avif", ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Suffixes of the files a folder or glob is searched for, pictures."""
+
+MAX_PIXELS = 1 << 28
+"""Pictures and videos of more pixels (268 million, 768 MiB decoded) are refused before they are decoded."""
+
+_MAX_FILE = 1 << 30
+OPEN_TIMEOUT_MS = 10_000
+
+
+def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode the bytes of a picture file.
+
+    Args:
+        data: a whole JPEG, PNG, WebP, BMP, TIFF, GIF (first frame), PNM, JPEG 2000 or AVIF file.
+        name: what to call it in an error.
+        max_pixels: width times height that is still decoded.
+
+    Returns:
+        (height, width, 3) uint8, BGR, turned as EXIF says; alpha is dropped, grey becomes three equal channels, deeper
+        pixels are scaled to 8 bits.
+
+    Raises:
+        InputError: empty, cut off, damaged, too large, or of no known format.
+    """
+    if not data:
+        raise InputError(f"{name}: the file is empty; replace it with a picture")
+    found = next(((kind, size) for kind, matches, size in FORMATS if matches(data)), None)
+    if found is None:
+        raise InputError(f"{name}: not a picture of a known format; use JPEG, PNG, WebP, BMP or TIFF")
+    kind, size_of = found
+    try:
+        width, height = size_of(data)
+    except BadPictureError as error:
+        raise InputError(f"{name}: {error}; replace it with a whole {kind} file") from None
+    if width <= 0 or height <= 0:
+        raise InputError(f"{name}: the {kind} header says {width}x{height} pixels; replace it with a whole {kind} file")
+    if width * height > max_pixels:
+        raise InputError(
+            f"{name}: {width}x{height} pixels are more than the {max_pixels} that are decoded; scale the picture down"
+        )
+    try:
+        with quiet():
+            image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    except MemoryError:
+        raise InputError(f"{name}: {width}x{height} pixels do not fit the memory; scale the picture down") from None
+    if image is None or image.size == 0:
+        raise InputError(f"{name}: the {kind} data cannot be decoded, it is damaged or of a kind OpenCV does not read")
+    return image
+
+
+def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Read a picture file; result and errors as :func:`decode_picture`, and InputError where it cannot be read."""
+    try:
+        with os.fdopen(open_regular(str(path), os.O_RDONLY), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_FILE:
+                raise InputError(f"{path}: {size} bytes are too many for a picture; at most {_MAX_FILE} are read")
+            data = file.read(_MAX_FILE + 1)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the name") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, expected a picture") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({describe(error)}); check the file and its permissions") from None
+    except ValueError:
+        raise InputError(f"{str(path)!r}: not a valid file name") from None
+    return decode_picture(data, name=str(path), max_pixels=max_pixels)
+
+
+def download(address: str, name: str) -> bytes:
+    """The bytes behind an http or https address."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(address, timeout=OPEN_TIMEOUT_MS / 1e3) as reply:
+            data = reply.read(_MAX_FILE + 1)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        raise InputError(f"{name}: cannot be fetched ({error}); check the address and the network") from None
+    if len(data) > _MAX_FILE:
+        raise InputError(f"{name}: more than the {_MAX_FILE} bytes that are read of a picture")
+    return data
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be encoded as UTF-8; file names on Linux need not be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Opener that does not wait for the other end of a named pipe."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError
+        raise OSError(0, "not an ordinary file")
+    return descriptor
+
+
+def check_array(array: Any, name: str) -> NDArray[np.uint8]:
+    if not isinstance(array, np.ndarray):
+        raise InputError(
+            f"{name}: a {type(array).__name__}, expected a numpy array of shape (height, width, 3), uint8, BGR"
+        )
+    if array.dtype != np.uint8:
+        raise InputError(f"{name}: dtype {array.dtype}, expected uint8; scale and convert it first")
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise InputError(f"{name}: shape {array.shape}, expected (height, width, 3)")
+    if array.size == 0:
+        raise InputError(f"{name}: shape {array.shape} holds no pixel")
+    return array

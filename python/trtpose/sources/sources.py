@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of a list of sources."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .channel import Channel
+from .frame import Frame
+from .pictures import MAX_PIXELS
+from .plan import STILL, Item, expand
+from .reader import Reader
+
+__all__ = ["Sources"]
+
+
+class Sources:
+    """Frames of a list of sources, in order, decoded ahead by one thread.
+
+    A source is a path to a picture or video; a folder, whose pictures and videos are taken in the order of their names
+    (subfolders and hidden files are not looked at); a pattern with ``*``, ``?`` or ``[``, where ``**`` spans folders; a
+    camera number, as int or digits; an address (``rtsp://``, ``http://``...); or an array, (height, width, 3) or
+    (n, height, width, 3), uint8, BGR.
+
+    Something that cannot be read gives a :class:`Frame` with ``error`` set, and the run goes on. Use it as a context
+    manager, or call :meth:`close`; leaving early stops the thread.
+
+    Args:
+        items: one source or several.
+        depth: frames decoded ahead, at least 1. At most 512 MiB are held, or one frame if it alone is larger.
+        policy: for cameras and streams, ``latest`` gives the newest frame and drops those that came in meanwhile,
+            ``every`` gives all of them and may lag behind. Files always give every frame.
+        reconnect: how often a stream that breaks off is opened again, with growing pauses.
+        max_pixels: larger pictures and videos are refused, see :data:`MAX_PIXELS`.
+
+    Raises:
+        InputError: no source at all, a folder without pictures or videos, a pattern without matches, or an item of
+            another type.
+    """
+
+    def __init__(
+        self,
+        items: Any,
+        *,
+        depth: int = 4,
+        policy: str = "latest",
+        reconnect: int = 3,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        if depth < 1:
+            raise InputError(f"depth is {depth}, expected at least 1 frame")
+        if policy not in ("latest", "every"):
+            raise InputError(f"policy is {policy!r}, expected latest or every")
+        if isinstance(items, (str, bytes, os.PathLike, int, np.integer, np.ndarray)) or not isinstance(items, Iterable):
+            items = [items]
+        plan: list[Item] = []
+        for number, item in enumerate(items):
+            plan.extend(expand(item, number))
+        if not plan:
+            raise InputError("no source was given; name a picture, a folder, a video, a camera or an address")
+        numbered = [Item(item.kind, item.value, item.name, position) for position, item in enumerate(plan)]
+        self._set_up(numbered, depth, policy, reconnect, max_pixels)
+
+    @classmethod
+    def of_files(cls, paths: Iterable[str | Path], *, depth: int = 4, max_pixels: int = MAX_PIXELS) -> Sources:
+        """Exactly these files, as pictures: names are not read as patterns, addresses or camera numbers."""
+        sources = cls.__new__(cls)
+        items = [Item("picture", str(path), str(path), position) for position, path in enumerate(paths)]
+        sources._set_up(items, depth, "every", 0, max_pixels)
+        return sources
+
+    def _set_up(self, plan: list[Item], depth: int, policy: str, reconnect: int, max_pixels: int) -> None:
+        self._plan = plan
+        self._policy = policy
+        self._reconnect = reconnect
+        self._max_pixels = max_pixels
+        self._channel = Channel(depth, 512 << 20)
+        self._thread: threading.Thread | None = None
+
+    def __len__(self) -> int:
+        """Number of sources after folders and patterns were expanded; a video counts as one."""
+        return len(self._plan)
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each source, in order."""
+        return [item.name for item in self._plan]
+
+    @property
+    def files(self) -> list[Path]:
+        """The sources that are files, in order."""
+        return [Path(item.value) for item in self._plan if item.kind in ("picture", "video")]
+
+    def is_video(self, position: int) -> bool:
+        """Whether the source of that number gives many frames: a video, camera or stream."""
+        return self._plan[position].kind not in STILL
+
+    @property
+    def pictures_only(self) -> bool:
+        """Whether every source gives exactly one frame."""
+        return all(item.kind in STILL for item in self._plan)
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_channel"):
+            self._channel.close()
+
+    def close(self) -> None:
+        """Stop decoding. Safe to call twice; frames not yet given out are dropped."""
+        self._channel.close()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            # A read of a camera or stream cannot be interrupted; the thread is a daemon and ends when it returns.
+            self._thread.join(timeout=2.0)
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._thread is None:
+            # The thread must not keep this object alive, or dropping it half read would leave it running.
+            reader = Reader(self._plan, self._channel, self._policy, self._reconnect, self._max_pixels)
+            self._thread = threading.Thread(target=reader.run, name="trtpose-sources", daemon=True)
+            self._thread.start()
+        while (frame := self._channel.get()) is not None:
+            yield frame
