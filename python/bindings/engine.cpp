@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <tuple>
+
 #include "bindings.hpp"
 
 namespace trtpose::python {
@@ -18,11 +20,11 @@ py::list to_list(std::vector<Poses>&& poses) {
     return out;
 }
 
-Thresholds thresholds(const Engine& engine, std::optional<float> conf, std::optional<float> iou,
-                      std::optional<int> max_det, std::optional<bool> agnostic, std::optional<bool> oks) {
-    const Thresholds& d = engine.thresholds();
-    return {conf.value_or(d.conf), iou.value_or(d.iou), max_det.value_or(d.max_det), agnostic.value_or(d.agnostic),
-            oks.value_or(d.oks)};
+/// trtpose.Thresholds.native: the fields of Thresholds in their order.
+using ThresholdTuple = std::tuple<float, float, int, bool, bool>;
+
+Thresholds to_thresholds(const ThresholdTuple& fields) {
+    return std::apply([](auto... field) { return Thresholds{field...}; }, fields);
 }
 
 using HostInput = py::array_t<float, py::array::c_style>;
@@ -68,10 +70,13 @@ Frames collect(const Engine& engine, const std::vector<py::object>& pictures, co
 }  // namespace
 
 void register_engine(py::module_& m) {
+    m.def(
+        "check_thresholds", [](const ThresholdTuple& thresholds) { check_thresholds(to_thresholds(thresholds)); },
+        py::arg("thresholds"), "Raises InputError where one is out of its range.");
     py::class_<Engine>(m, "Engine", "A network and everything around it; see trtpose.Engine.")
         .def(py::init([](const std::string& path, const std::string& spec, const std::string& device,
-                         const std::string& precision, std::pair<int, int> imgsz, int batch, bool rect, float conf,
-                         float iou, int max_det, bool agnostic, bool oks, int threads, int streams, size_t vram_budget,
+                         const std::string& precision, std::pair<int, int> imgsz, int batch, bool rect,
+                         const ThresholdTuple& thresholds, int threads, int streams, size_t vram_budget,
                          bool stage_times) {
                  EngineOptions o;
                  o.spec = spec;
@@ -80,11 +85,7 @@ void register_engine(py::module_& m) {
                  o.imgsz = {imgsz.first, imgsz.second};
                  o.batch = batch;
                  o.rect = rect;
-                 o.conf = conf;
-                 o.iou = iou;
-                 o.max_det = max_det;
-                 o.agnostic = agnostic;
-                 o.oks = oks;
+                 std::tie(o.conf, o.iou, o.max_det, o.agnostic, o.oks) = thresholds;
                  o.threads = threads;
                  o.streams = streams;
                  o.vram_budget = vram_budget;
@@ -93,16 +94,14 @@ void register_engine(py::module_& m) {
                  return std::make_unique<Engine>(path, o);
              }),
              py::kw_only(), py::arg("path"), py::arg("spec"), py::arg("device"), py::arg("precision"), py::arg("imgsz"),
-             py::arg("batch"), py::arg("rect"), py::arg("conf"), py::arg("iou"), py::arg("max_det"),
-             py::arg("agnostic"), py::arg("oks"), py::arg("threads"), py::arg("streams"), py::arg("vram_budget"),
-             py::arg("stage_times"))
+             py::arg("batch"), py::arg("rect"), py::arg("thresholds"), py::arg("threads"), py::arg("streams"),
+             py::arg("vram_budget"), py::arg("stage_times"))
         .def(
             "infer",
             [](Engine& engine, const std::vector<py::object>& pictures, const std::string& color,
-               std::optional<float> conf, std::optional<float> iou, std::optional<int> max_det,
-               std::optional<bool> agnostic, std::optional<bool> oks) {
+               const ThresholdTuple& thresholds) {
                 const Frames frames = collect(engine, pictures, color);
-                const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
+                const Thresholds t = to_thresholds(thresholds);
                 std::vector<Poses> poses;
                 {
                     const py::gil_scoped_release release;
@@ -110,27 +109,23 @@ void register_engine(py::module_& m) {
                 }
                 return to_list(std::move(poses));
             },
-            py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("conf"), py::arg("iou"), py::arg("max_det"),
-            py::arg("agnostic"), py::arg("oks"))
+            py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("thresholds"))
         .def(
             "infer_device",
             [](Engine& engine, const std::vector<py::object>& pictures, const std::string& color,
-               std::optional<float> conf, std::optional<float> iou, std::optional<int> max_det,
-               std::optional<bool> agnostic, std::optional<bool> oks) {
+               const ThresholdTuple& thresholds) {
                 const Frames frames = collect(engine, pictures, color);
-                const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
+                const Thresholds t = to_thresholds(thresholds);
                 const py::gil_scoped_release release;
                 return std::make_shared<DevicePoses>(frames.input.data ? engine.infer_tensor_device(frames.input, t)
                                                                        : engine.infer_device(frames.views, t));
             },
-            py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("conf"), py::arg("iou"), py::arg("max_det"),
-            py::arg("agnostic"), py::arg("oks"))
+            py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("thresholds"))
         .def(
             "infer_tensor",
-            [](Engine& engine, const HostInput& input, std::optional<float> conf, std::optional<float> iou,
-               std::optional<int> max_det, std::optional<bool> agnostic, std::optional<bool> oks) {
+            [](Engine& engine, const HostInput& input, const ThresholdTuple& thresholds) {
                 const InputView view = to_view(input);
-                const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
+                const Thresholds t = to_thresholds(thresholds);
                 std::vector<Poses> poses;
                 {
                     const py::gil_scoped_release release;
@@ -138,19 +133,16 @@ void register_engine(py::module_& m) {
                 }
                 return to_list(std::move(poses));
             },
-            py::arg("input"), py::kw_only(), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"),
-            py::arg("oks"))
+            py::arg("input"), py::kw_only(), py::arg("thresholds"))
         .def(
             "infer_tensor_device",
-            [](Engine& engine, const HostInput& input, std::optional<float> conf, std::optional<float> iou,
-               std::optional<int> max_det, std::optional<bool> agnostic, std::optional<bool> oks) {
+            [](Engine& engine, const HostInput& input, const ThresholdTuple& thresholds) {
                 const InputView view = to_view(input);
-                const Thresholds t = thresholds(engine, conf, iou, max_det, agnostic, oks);
+                const Thresholds t = to_thresholds(thresholds);
                 const py::gil_scoped_release release;
                 return std::make_shared<DevicePoses>(engine.infer_tensor_device(view, t));
             },
-            py::arg("input"), py::kw_only(), py::arg("conf"), py::arg("iou"), py::arg("max_det"), py::arg("agnostic"),
-            py::arg("oks"))
+            py::arg("input"), py::kw_only(), py::arg("thresholds"))
         .def("clone", &Engine::clone, py::call_guard<py::gil_scoped_release>())
         .def_property_readonly("spec_json", [](const Engine& e) { return e.spec().to_json(); })
         .def_property_readonly("spec_origin", &Engine::spec_origin)

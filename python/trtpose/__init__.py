@@ -14,6 +14,7 @@ from .info import model_info, system_info
 from .nv12 import Nv12
 from .results import Poses
 from .spec import ModelSpec
+from .thresholds import Thresholds
 
 if TYPE_CHECKING:
     from .build import build
@@ -29,6 +30,7 @@ __all__ = [
     "ModelSpec",
     "Nv12",
     "Poses",
+    "Thresholds",
     "__version__",
     "build",
     "letterbox",

@@ -16,6 +16,7 @@ __all__: list[str] = [
     "Engine",
     "Nv12",
     "backends",
+    "check_thresholds",
     "cuda_version",
     "find_spec",
     "is_device_array",
@@ -94,11 +95,13 @@ class Engine:
         imgsz: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex],
         batch: typing.SupportsInt | typing.SupportsIndex,
         rect: bool,
-        conf: typing.SupportsFloat | typing.SupportsIndex,
-        iou: typing.SupportsFloat | typing.SupportsIndex,
-        max_det: typing.SupportsInt | typing.SupportsIndex,
-        agnostic: bool,
-        oks: bool,
+        thresholds: tuple[
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            bool,
+            bool,
+        ],
         threads: typing.SupportsInt | typing.SupportsIndex,
         streams: typing.SupportsInt | typing.SupportsIndex,
         vram_budget: typing.SupportsInt | typing.SupportsIndex,
@@ -110,42 +113,50 @@ class Engine:
         frames: collections.abc.Sequence[typing.Any],
         *,
         color: str,
-        conf: typing.SupportsFloat | typing.SupportsIndex | None,
-        iou: typing.SupportsFloat | typing.SupportsIndex | None,
-        max_det: typing.SupportsInt | typing.SupportsIndex | None,
-        agnostic: bool | None,
-        oks: bool | None,
+        thresholds: tuple[
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            bool,
+            bool,
+        ],
     ) -> list: ...
     def infer_device(
         self,
         frames: collections.abc.Sequence[typing.Any],
         *,
         color: str,
-        conf: typing.SupportsFloat | typing.SupportsIndex | None,
-        iou: typing.SupportsFloat | typing.SupportsIndex | None,
-        max_det: typing.SupportsInt | typing.SupportsIndex | None,
-        agnostic: bool | None,
-        oks: bool | None,
+        thresholds: tuple[
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            bool,
+            bool,
+        ],
     ) -> DevicePoses: ...
     def infer_tensor(
         self,
         input: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
         *,
-        conf: typing.SupportsFloat | typing.SupportsIndex | None,
-        iou: typing.SupportsFloat | typing.SupportsIndex | None,
-        max_det: typing.SupportsInt | typing.SupportsIndex | None,
-        agnostic: bool | None,
-        oks: bool | None,
+        thresholds: tuple[
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            bool,
+            bool,
+        ],
     ) -> list: ...
     def infer_tensor_device(
         self,
         input: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
         *,
-        conf: typing.SupportsFloat | typing.SupportsIndex | None,
-        iou: typing.SupportsFloat | typing.SupportsIndex | None,
-        max_det: typing.SupportsInt | typing.SupportsIndex | None,
-        agnostic: bool | None,
-        oks: bool | None,
+        thresholds: tuple[
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            bool,
+            bool,
+        ],
     ) -> DevicePoses: ...
     @property
     def backend(self) -> str: ...
@@ -171,6 +182,19 @@ class Engine:
 def backends() -> list:
     """
     State of every backend on this machine.
+    """
+
+def check_thresholds(
+    thresholds: tuple[
+        typing.SupportsFloat | typing.SupportsIndex,
+        typing.SupportsFloat | typing.SupportsIndex,
+        typing.SupportsInt | typing.SupportsIndex,
+        bool,
+        bool,
+    ],
+) -> None:
+    """
+    Raises InputError where one is out of its range.
     """
 
 def cuda_version() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,12 @@ from .errors import InputError
 from .nv12 import Nv12
 from .results import Poses
 from .spec import ModelSpec
+from .thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .thresholds import ThresholdChanges
 
 __all__ = ["Engine", "letterbox"]
 
@@ -90,11 +96,8 @@ class Engine:
         batch: frames per run of the network at most; larger calls are split. By default the model's own or the one it
             is fastest at, 1 if it leaves that open; on a GPU with a ``vram_budget`` the largest that fits.
         rect: pad each frame only to the next multiple of the largest stride instead of the whole ``imgsz``.
-        conf: confidence a pose must exceed, 0 to 1.
-        iou: overlap above which the weaker of two poses goes, 0 to 1.
-        max_det: poses per frame at most.
-        agnostic: suppress across classes.
-        nms: ``iou`` compares boxes, ``oks`` compares keypoints (needs sigmas in the spec).
+        thresholds: which poses are kept, the defaults of every call.
+        changes: fields of :class:`Thresholds` as keyword arguments, such as ``conf=0.3``.
         threads: CPU threads; 0 takes all.
         streams: how many clones may run at the same time on the CPU.
         vram_budget: bytes the engine may plan for, a number or a text such as ``"2GiB"``. Where not even the smallest
@@ -120,18 +123,16 @@ class Engine:
         imgsz: int | Sequence[int] | None = None,
         batch: int | None = None,
         rect: bool = False,
-        conf: float = 0.25,
-        iou: float = 0.65,
-        max_det: int = 300,
-        agnostic: bool = False,
-        nms: str = "iou",
+        thresholds: Thresholds | None = None,
         threads: int = 0,
         streams: int = 1,
         vram_budget: int | str | None = None,
         stage_times: bool = False,
+        **changes: Unpack[ThresholdChanges],
     ) -> None:
         if batch is not None and batch < 1:
             raise InputError(f"batch {batch} must be at least 1")
+        self.thresholds = (thresholds or Thresholds()).changed(changes)
         self._core = _core.Engine(
             path=os.fspath(model),
             spec=_spec_argument(spec),
@@ -140,11 +141,7 @@ class Engine:
             imgsz=parse_imgsz(imgsz),
             batch=batch or 0,
             rect=rect,
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            agnostic=agnostic,
-            oks=_is_oks(nms),
+            thresholds=self.thresholds.native,
             threads=threads,
             streams=streams,
             vram_budget=parse_bytes(vram_budget),
@@ -158,13 +155,10 @@ class Engine:
         self,
         batch: Any,
         *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        agnostic: bool | None = None,
-        nms: str | None = None,
+        thresholds: Thresholds | None = None,
         color: str = "bgr",
         output: Literal["poses"] = "poses",
+        **changes: Unpack[ThresholdChanges],
     ) -> list[Poses]: ...
 
     @overload
@@ -172,26 +166,20 @@ class Engine:
         self,
         batch: Any,
         *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        agnostic: bool | None = None,
-        nms: str | None = None,
+        thresholds: Thresholds | None = None,
         color: str = "bgr",
         output: Literal["device"],
+        **changes: Unpack[ThresholdChanges],
     ) -> DevicePoses: ...
 
     def infer(
         self,
         batch: Any,
         *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        agnostic: bool | None = None,
-        nms: str | None = None,
+        thresholds: Thresholds | None = None,
         color: str = "bgr",
         output: Literal["poses", "device"] = "poses",
+        **changes: Unpack[ThresholdChanges],
     ) -> list[Poses] | DevicePoses:
         """Find the people in frames.
 
@@ -201,7 +189,8 @@ class Engine:
                 letterboxed and normalised already; the results are then in its pixels. An engine on a GPU also takes
                 arrays there, through ``__dlpack__`` or ``__cuda_array_interface__``, and reads them in place. A frame
                 of decoded video is given as :class:`Nv12`.
-            conf, iou, max_det, agnostic, nms: as in the constructor, for this call alone.
+            thresholds: in place of the engine's own, for this call alone.
+            changes: fields of :class:`Thresholds` as keyword arguments, for this call alone.
             color: channel order of the frames, ``bgr`` or ``rgb``; of no matter for :class:`Nv12`.
             output: ``poses``, or ``device`` for arrays left on the engine's device.
 
@@ -212,13 +201,10 @@ class Engine:
         Raises:
             InputError: a frame has the wrong shape or dtype or no pixels; the message says which. None was run then.
         """
-        options: dict[str, Any] = {
-            "conf": conf,
-            "iou": iou,
-            "max_det": max_det,
-            "agnostic": agnostic,
-            "oks": None if nms is None else _is_oks(nms),
-        }
+        kept = self.thresholds if thresholds is None else thresholds
+        if changes:
+            kept = kept.changed(changes)
+        native = kept.native
         if output not in ("poses", "device"):
             raise InputError(f"output {output!r} is not known; use poses or device")
         frames = [_native(frame) for frame in _frames(batch)]
@@ -230,12 +216,12 @@ class Engine:
         )
         if output == "device":
             if letterboxed:
-                return DevicePoses(self._core.infer_tensor_device(_letterboxed(frames), **options), self.spec)
-            return DevicePoses(self._core.infer_device(frames, color=color, **options), self.spec)
+                return DevicePoses(self._core.infer_tensor_device(_letterboxed(frames), thresholds=native), self.spec)
+            return DevicePoses(self._core.infer_device(frames, color=color, thresholds=native), self.spec)
         if letterboxed:
-            results = self._core.infer_tensor(_letterboxed(frames), **options)
+            results = self._core.infer_tensor(_letterboxed(frames), thresholds=native)
         else:
-            results = self._core.infer(frames, color=color, **options)
+            results = self._core.infer(frames, color=color, thresholds=native)
         return [
             Poses(boxes=boxes, scores=scores, class_ids=ids, keypoints=points, shape=shape, spec=self.spec)
             for boxes, scores, ids, points, shape in results
@@ -247,6 +233,7 @@ class Engine:
         copy._core = self._core.clone()
         copy.model = self.model
         copy.spec = self.spec
+        copy.thresholds = self.thresholds
         return copy
 
     @property
@@ -303,12 +290,6 @@ class Engine:
         height, width = self.imgsz
         where = f"{self.backend} on {self.device}"
         return f"Engine({self.model!r}, {where}, {self.precision}, batch {self.batch}, {height}×{width})"
-
-
-def _is_oks(nms: str) -> bool:
-    if nms not in ("iou", "oks"):
-        raise InputError(f"nms {nms!r} is not known; use iou or oks")
-    return nms == "oks"
 
 
 def _letterboxed(frames: list[Any]) -> npt.NDArray[np.float32]:

@@ -25,6 +25,9 @@ struct Thresholds {
     bool oks = false;       ///< likeness of keypoints instead of overlap of boxes; needs the spec's sigmas
 };
 
+/// Throws Error(input) naming the one that is out of its range.
+TRTPOSE_API void check_thresholds(const Thresholds& thresholds);
+
 struct EngineOptions {
     float conf = 0.25f;
     float iou = 0.65f;

@@ -13,6 +13,14 @@
 #include "trtpose/ops/letterbox.hpp"
 
 namespace trtpose {
+
+void check_thresholds(const Thresholds& t) {
+    require(t.conf >= 0 && t.conf <= 1, ErrorCode::input, "conf ", t.conf, " must lie between 0 and 1");
+    require(t.iou >= 0 && t.iou <= 1, ErrorCode::input, "iou ", t.iou, " must lie between 0 and 1");
+    require(t.max_det >= 1 && t.max_det <= EngineOptions::kMaxMaxDet, ErrorCode::input, "max_det ", t.max_det,
+            " must lie between 1 and ", EngineOptions::kMaxMaxDet);
+}
+
 namespace {
 
 // What a budget may buy at most where the network sets no bound; beyond it a GPU gains nothing.
@@ -32,13 +40,6 @@ int largest_good(int lowest, int highest, Good&& good) {
         (good(middle) ? lowest : highest) = middle;
     }
     return lowest;
-}
-
-void check_thresholds(const Thresholds& t) {
-    require(t.conf >= 0 && t.conf <= 1, ErrorCode::input, "conf ", t.conf, " must lie between 0 and 1");
-    require(t.iou >= 0 && t.iou <= 1, ErrorCode::input, "iou ", t.iou, " must lie between 0 and 1");
-    require(t.max_det >= 1 && t.max_det <= EngineOptions::kMaxMaxDet, ErrorCode::input, "max_det ", t.max_det,
-            " must lie between 1 and ", EngineOptions::kMaxMaxDet);
 }
 
 std::unique_ptr<engine::Pipeline> make_pipeline(const engine::Setup& setup) {

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pose must exceed to be kept: one object for engine, evaluation, builder and command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypedDict, cast
+
+from . import _core
+from .errors import InputError
+
+__all__ = ["ThresholdChanges", "Thresholds"]
+
+
+class ThresholdChanges(TypedDict, total=False):
+    """Thresholds as keyword arguments; one left out or None stays what it is."""
+
+    conf: float | None
+    iou: float | None
+    max_det: int | None
+    agnostic: bool | None
+    nms: str | None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Which poses are kept.
+
+    Attributes:
+        conf: confidence a pose must exceed, 0 to 1.
+        iou: overlap above which the weaker of two poses goes, 0 to 1.
+        max_det: poses per frame at most, 1 to 30000.
+        agnostic: suppress across classes.
+        nms: ``iou`` compares boxes, ``oks`` compares keypoints (needs sigmas in the model spec).
+
+    Raises:
+        InputError: one is out of its range; the message names it.
+    """
+
+    conf: float = 0.25
+    iou: float = 0.65
+    max_det: int = 300
+    agnostic: bool = False
+    nms: str = "iou"
+
+    def __post_init__(self) -> None:
+        if self.nms not in ("iou", "oks"):
+            raise InputError(f"nms {self.nms!r} is not known; use iou or oks")
+        _core.check_thresholds(self.native)
+
+    @cached_property
+    def native(self) -> tuple[float, float, int, bool, bool]:
+        """In the order of the fields of the native struct; the last is whether NMS goes by OKS."""
+        return (self.conf, self.iou, self.max_det, self.agnostic, self.nms == "oks")
+
+    def changed(self, changes: ThresholdChanges) -> Thresholds:
+        """These with some of them changed.
+
+        Raises:
+            InputError: as the constructor.
+        """
+        given = {name: value for name, value in cast("dict[str, Any]", changes).items() if value is not None}
+        return dataclasses.replace(self, **given) if given else self
