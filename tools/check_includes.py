@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Check that every part of the native code includes only what its layer may (docs/architecture.md)."""
+"""Check that every part of the native code includes only what its layer may (docs/architecture.md).
+
+python tools/check_includes.py [ROOT]
+"""
 
 from __future__ import annotations
 
 import re
 import sys
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
 
 # Layer of a file, by the first prefix that fits its path.
 LAYERS = [
@@ -27,20 +28,20 @@ LAYERS = [
     ("python/bindings/", "bindings"),
 ]
 
-# What each layer may include of ours, as prefixes of the path in the #include; "public" are the headers directly under
-# trtpose/ that hold types alone.
-PUBLIC = (
+# What each layer may include of ours, as prefixes of the path in the #include. TYPES are the headers directly under
+# trtpose/ that hold types alone and know no model; PUBLIC adds what a model says of itself.
+TYPES = (
     "trtpose/error.hpp",
     "trtpose/export.hpp",
     "trtpose/version.hpp",
     "trtpose/types.hpp",
     "trtpose/context.hpp",
-    "trtpose/model_spec.hpp",
 )
+PUBLIC = (*TYPES, "trtpose/model_spec.hpp")
 ALLOWED = {
     "math": ("trtpose/math/",),
     "public": (*PUBLIC, "trtpose/session.hpp", "trtpose/device_poses.hpp", "trtpose/math/"),
-    "core": (*PUBLIC, "core/"),
+    "core": (*TYPES, "core/"),
     # What files say of themselves; which family a file belongs to is asked of the registry.
     "model": (*PUBLIC, "core/", "model/", "families/"),
     "ops": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "core/", "ops/", "trtpose/ops/"),
@@ -71,7 +72,16 @@ ALLOWED = {
         "engine/",
     ),
     # The plugin runs the operations: their checks of shapes and their sums of memory are not written twice.
-    "plugins": (*PUBLIC, "trtpose/views.hpp", "trtpose/math/", "trtpose/ops/", "core/", "ops/", "families/", "plugins/"),
+    "plugins": (
+        *PUBLIC,
+        "trtpose/views.hpp",
+        "trtpose/math/",
+        "trtpose/ops/",
+        "core/",
+        "ops/",
+        "families/",
+        "plugins/",
+    ),
     "bindings": ("trtpose/", "bindings.hpp", "dlpack.hpp"),
 }
 
@@ -88,6 +98,7 @@ VENDORS = [
 ]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+FAMILY = re.compile(r"^(?:cpp/src/)?families/(\w+)/")
 OWN = re.compile(r"^(trtpose|core|model|ops|families|backends|engine|plugins)/|^bindings\.hpp$")
 
 
@@ -95,31 +106,46 @@ def layer_of(path: str) -> str | None:
     return next((layer for prefix, layer in LAYERS if path.startswith(prefix)), None)
 
 
-def problems(path: Path) -> list[str]:
-    name = path.relative_to(ROOT).as_posix()
+def of_another_family(name: str, target: str) -> bool:
+    mine, theirs = FAMILY.match(name), FAMILY.match(target)
+    return bool(mine and theirs and mine[1] != theirs[1])
+
+
+def complaint(name: str, target: str, own: bool) -> str | None:
+    """What is wrong with an #include of ``target`` in the file ``name``; ``own`` says that it stands in quotes."""
+    for pattern, places in VENDORS:
+        if pattern.match(target) and not any(place in name for place in places):
+            return f"{target} belongs in {' or '.join(places) or 'no part of the library'}"
+    if own and target.startswith("."):
+        return f"{target} hides its layer; write the path from cpp/src"
     layer = layer_of(name)
+    if OWN.match(target) and layer and not target.startswith(ALLOWED[layer]):
+        return f"layer {layer} must not include {target}"
+    if of_another_family(name, target):
+        return f"a family must not include another one's {target}; what several share is an operation, in ops"
+    return None
+
+
+def problems(path: Path, root: Path) -> list[str]:
+    name = path.relative_to(root).as_posix()
     found: list[str] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         match = INCLUDE.match(line)
-        if not match:
-            continue
-        target = match.group(2)
-        for pattern, places in VENDORS:
-            if pattern.match(target) and not any(place in name for place in places):
-                found.append(f"{name}:{number}: {target} belongs in {' or '.join(places) or 'no part of the library'}")
-        if OWN.match(target) and layer and not target.startswith(ALLOWED[layer]):
-            found.append(f"{name}:{number}: layer {layer} must not include {target}")
+        wrong = match and complaint(name, match[2], match[1] == '"')
+        if wrong:
+            found.append(f"{name}:{number}: {wrong}")
     return found
 
 
 def main() -> int:
+    root = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent
     files = [
         path
         for folder in ("cpp", "plugins", "python/bindings")
-        for path in sorted((ROOT / folder).rglob("*"))
+        for path in sorted((root / folder).rglob("*"))
         if path.suffix in (".hpp", ".cpp", ".cu", ".cuh", ".h")
     ]
-    bad = [problem for path in files for problem in problems(path)]
+    bad = [problem for path in files for problem in problems(path, root)]
     print("\n".join(bad) if bad else f"includes: {len(files)} files follow the layers")
     return 1 if bad else 0
 

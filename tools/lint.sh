@@ -13,6 +13,7 @@ step "ruff check" ruff check .
 step "ruff format" ruff format --check .
 step "pyright" pyright --pythonpath "$venv/bin/python"
 step "layers" python tools/check_includes.py
+step "sizes" python tools/check_sizes.py
 step "stubs" python tools/gen_stubs.py --check
 if command -v nvcc >/dev/null; then
     step "CUDA kernels" python tools/kernel_report.py --check
