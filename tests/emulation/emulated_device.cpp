@@ -2,7 +2,7 @@
 // The operations' tests on emulated CUDA, the threads once in order and once shuffled.
 #include <cuda_runtime.h>
 
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 #include "support/test_device.hpp"
 
 namespace trtpose::test {

@@ -5,7 +5,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 #include "support/fake_session.hpp"
 
 namespace trtpose::test {

@@ -16,7 +16,7 @@
 #include <variant>
 
 #include "core/check.hpp"
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 #include "plugins/attributes.hpp"
 #include "plugins/decode_nms.hpp"
 #include "twins.hpp"

@@ -5,7 +5,7 @@
 
 #include <numeric>
 
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 #include "twins.hpp"
 
 namespace trtpose::test {

@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "support/reference.hpp"
-#include "tensorrt_support.hpp"
+#include "tensorrt/support.hpp"
 #include "trtpose/engine.hpp"
 
 namespace trtpose::test {

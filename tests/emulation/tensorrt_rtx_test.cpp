@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/cuda_resources.hpp"
-#include "tensorrt_support.hpp"
+#include "tensorrt/support.hpp"
 
 namespace trtpose::test {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "core/cuda_resources.hpp"
 #include "support/reference.hpp"
-#include "tensorrt_support.hpp"
+#include "tensorrt/support.hpp"
 
 namespace trtpose::test {
 namespace {

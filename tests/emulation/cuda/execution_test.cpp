@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/cuda_compat.hpp"
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 
 namespace emulation {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #define TRTPOSE_EMULATION_RUNTIME  // what TensorRT calls of CUDA is not what trtpose calls
-#include "tensorrt_double.hpp"
+#include "tensorrt/double.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 
 namespace tensorrt_double {
 namespace {

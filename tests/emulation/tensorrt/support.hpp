@@ -7,11 +7,11 @@
 #include <cstdlib>
 
 #include "backends/backend.hpp"
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 #include "support/engine_writer.hpp"
 #include "support/files.hpp"
 #include "support/people.hpp"
-#include "tensorrt_double.hpp"
+#include "tensorrt/double.hpp"
 
 extern "C" const trtpose::BackendTable* trtpose_backend();
 

@@ -11,21 +11,21 @@ function(trtpose_tensorrt_test name objects)
     list(GET _version 2 _number)
     set(_folder "${CMAKE_CURRENT_BINARY_DIR}/tensorrt_${_api}")
     if(NOT TARGET trtpose_double_${_api})
-      add_library(trtpose_double_${_api} MODULE tensorrt_library.cpp)
+      add_library(trtpose_double_${_api} MODULE tensorrt/library.cpp)
       target_compile_definitions(trtpose_double_${_api} PRIVATE TRTPOSE_DOUBLE_NUMBER=${_number})
       set_target_properties(trtpose_double_${_api} PROPERTIES
         LIBRARY_OUTPUT_DIRECTORY "${_folder}" PREFIX "" OUTPUT_NAME libnvinfer SUFFIX ".so.${_major}")
-      add_library(trtpose_double_rtx_${_api} MODULE tensorrt_library.cpp)
+      add_library(trtpose_double_rtx_${_api} MODULE tensorrt/library.cpp)
       target_compile_definitions(trtpose_double_rtx_${_api} PRIVATE TRTPOSE_DOUBLE_NUMBER=10701)
       set_target_properties(trtpose_double_rtx_${_api} PROPERTIES
         LIBRARY_OUTPUT_DIRECTORY "${_folder}" PREFIX "" OUTPUT_NAME libtensorrt_rtx SUFFIX ".so.1")
-      add_library(trtpose_double_objects_${_api} OBJECT tensorrt_double.cpp
+      add_library(trtpose_double_objects_${_api} OBJECT tensorrt/double.cpp
         "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/kept_file.cpp"
         "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/session.cpp")
       target_link_libraries(trtpose_double_objects_${_api} PRIVATE trtpose_compile)
       target_compile_definitions(trtpose_double_objects_${_api} PUBLIC TRTPOSE_WITH_CUDA=1
         TRTPOSE_DOUBLE_TENSORRT=${_api} TRTPOSE_DOUBLE_NUMBER=${_number} TRTPOSE_DOUBLE_FOLDER="${_folder}")
-      target_include_directories(trtpose_double_objects_${_api} PUBLIC include "${CMAKE_CURRENT_SOURCE_DIR}"
+      target_include_directories(trtpose_double_objects_${_api} PUBLIC cuda/include tensorrt/include "${CMAKE_CURRENT_SOURCE_DIR}"
         "${PROJECT_SOURCE_DIR}/cpp/include" "${PROJECT_SOURCE_DIR}/cpp/src")
     endif()
     set(_test ${name}_${_api})

@@ -10,7 +10,7 @@
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stands in for TensorRT's header of this name: the part of the interfaces for running plans that trtpose uses, with
-// the same signatures in each version and nothing a version does not have. tensorrt_double.cpp implements them.
+// the same signatures in each version and nothing a version does not have. double.cpp implements them.
 #pragma once
 
 #include "NvInferRuntimeCommon.h"

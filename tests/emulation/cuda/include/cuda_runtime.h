@@ -318,4 +318,4 @@ T __ldg(const T* address) {
     return *address;
 }
 
-#include "calls.hpp"
+#include "cuda/calls.hpp"

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "execution.hpp"
+#include "cuda/execution.hpp"
 
 namespace emulation {
 

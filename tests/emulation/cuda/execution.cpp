@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "execution.hpp"
+#include "cuda/execution.hpp"
 
 #include <algorithm>
 #include <array>
@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "fiber.hpp"
+#include "cuda/fiber.hpp"
 
 namespace emulation {
 namespace {

@@ -8,7 +8,7 @@
 #include <functional>
 #include <string>
 
-#include "emulation.hpp"
+#include "cuda/emulation.hpp"
 
 namespace emulation {
 
