@@ -29,7 +29,7 @@ LAYERS = [
 ]
 
 # What each layer may include of ours, as prefixes of the path in the #include. TYPES are the headers directly under
-# trtpose/ that hold types alone and know no model; PUBLIC adds what a model says of itself.
+# trtpose/ that hold types alone and know no model; PUBLIC adds what a model says of itself and what a caller asks for.
 TYPES = (
     "trtpose/error.hpp",
     "trtpose/export.hpp",
@@ -37,7 +37,7 @@ TYPES = (
     "trtpose/types.hpp",
     "trtpose/context.hpp",
 )
-PUBLIC = (*TYPES, "trtpose/model_spec.hpp")
+PUBLIC = (*TYPES, "trtpose/model_spec.hpp", "trtpose/options.hpp")
 ALLOWED = {
     "math": ("trtpose/math/",),
     "public": (*PUBLIC, "trtpose/session.hpp", "trtpose/device_poses.hpp", "trtpose/math/"),

@@ -85,7 +85,7 @@ void register_engine(py::module_& m) {
                  o.imgsz = {imgsz.first, imgsz.second};
                  o.batch = batch;
                  o.rect = rect;
-                 std::tie(o.conf, o.iou, o.max_det, o.agnostic, o.oks) = thresholds;
+                 o.set(to_thresholds(thresholds));
                  o.threads = threads;
                  o.streams = streams;
                  o.vram_budget = vram_budget;

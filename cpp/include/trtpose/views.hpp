@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "trtpose/model_spec.hpp"
+#include "trtpose/options.hpp"
 
 namespace trtpose::ops {
 
@@ -72,6 +73,14 @@ struct NmsParams {
     bool agnostic = false;    ///< suppress across classes
     bool suppress = true;     ///< false: only sort and cut, for networks that did it themselves
     Similarity similarity = Similarity::iou;
+
+    /// What thresholds say of them.
+    void set(const Thresholds& t) {
+        threshold = t.iou;
+        max_det = t.max_det;
+        agnostic = t.agnostic;
+        similarity = t.oks ? Similarity::oks : Similarity::iou;
+    }
 };
 
 }  // namespace trtpose::ops

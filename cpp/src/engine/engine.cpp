@@ -76,7 +76,7 @@ struct Engine::Impl {
     Impl(std::unique_ptr<Session> session_in, const ModelSpec& spec_in, const EngineOptions& options_in,
          int settled_batch = 0)
         : session(std::move(session_in)), spec(spec_in), options(options_in) {
-        defaults = {options.conf, options.iou, options.max_det, options.agnostic, options.oks};
+        defaults = options.thresholds();
         check_thresholds(defaults);
         require(options.batch >= 0 && options.batch <= 1024, ErrorCode::input, "batch ", options.batch,
                 " must lie between 1 and 1024");

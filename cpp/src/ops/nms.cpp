@@ -6,12 +6,15 @@
 
 namespace trtpose::ops {
 
-Nms::Nms(const NmsParams& params, std::vector<float> sigmas) : params_(params), sigmas_(std::move(sigmas)) {
+Nms::Nms(const NmsParams& params, std::vector<float> sigmas) : sigmas_(std::move(sigmas)) { set(params); }
+
+void Nms::set(const NmsParams& params) {
     require(
         params.similarity == Similarity::iou || !sigmas_.empty(), ErrorCode::input,
         "NMS by OKS needs a sigma for every keypoint and the model spec has none; add `sigmas` to the spec or use IoU");
     require(params.max_det > 0 && params.max_nms > 0, ErrorCode::input, "NMS: max_det ", params.max_det,
             " and max_nms ", params.max_nms, " must be positive");
+    params_ = params;
 }
 
 size_t Nms::workspace_bytes(int batch, int capacity, Device device) const {

@@ -69,8 +69,7 @@ struct GraphKey {
     const Arrival* clock;  ///< whose events it records; null: none
     bool operator==(const GraphKey& o) const {
         return clock == o.clock && capture_id == o.capture_id && batch == o.batch && count == o.count &&
-               size == o.size && t.conf == o.t.conf && t.iou == o.t.iou && t.max_det == o.t.max_det &&
-               t.agnostic == o.t.agnostic && t.oks == o.t.oks;
+               size == o.size && t == o.t;
     }
 };
 

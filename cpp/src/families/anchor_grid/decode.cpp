@@ -2,6 +2,7 @@
 #include "trtpose/ops/decode.hpp"
 
 #include "families/anchor_grid/decode_kernels.hpp"
+#include "families/anchor_grid/layout.hpp"
 #include "ops/dispatch.hpp"
 
 namespace trtpose::ops {
@@ -12,6 +13,52 @@ void check_cpu_dtype(const HeadView& heads) {
             to_string(heads.dtype));
 }
 
+/// Where the numbers of a raw head are, for an input of this size.
+void place_on_grid(const ModelSpec& spec, size_t l, Size input, HeadLevel& level) {
+    const int stride = spec.strides[l];
+    const int64_t fields = anchor_grid::Fields(spec).numbers;
+    level.stride = static_cast<float>(stride);
+    level.anchors = spec.anchors_per_cell();
+    level.height = input.height / stride;
+    level.width = input.width / stride;
+    const int64_t cells = static_cast<int64_t>(level.height) * level.width;
+    for (int a = 0; a < level.anchors; ++a) {
+        const auto& side = spec.anchors[l][static_cast<size_t>(a)];
+        level.anchor_width[a] = side.first;
+        level.anchor_height[a] = side.second;
+    }
+    const bool fields_apart = spec.layout == Layout::heads;
+    level.cell_step = fields_apart ? 1 : fields;
+    level.field_step = fields_apart ? cells : 1;
+    level.anchor_step = fields * cells;
+    level.image_step = level.anchors * fields * cells;
+}
+
+/// Where the numbers of one long list of anchors are.
+void place_in_list(const ModelSpec& spec, const std::vector<int64_t>& shape, HeadLevel& level) {
+    const bool fields_apart = spec.layout == Layout::channels_first;
+    const int64_t count = shape.size() == 3 ? shape[fields_apart ? 2 : 1] : 0;
+    const int64_t fields = anchor_grid::Fields(spec).numbers;
+    require(count <= (1 << 30), ErrorCode::model, "model ", spec.name, ": output shape ", shape_text(shape),
+            " is too large");
+    level.width = static_cast<int>(count);
+    level.cell_step = fields_apart ? 1 : fields;
+    level.field_step = fields_apart ? count : 1;
+    level.image_step = fields * count;
+}
+
+/// The shape of the spec's outputs with what it leaves open filled in.
+std::vector<int64_t> expected_shape(const ModelSpec& spec, int batch, const HeadLevel& level) {
+    std::vector<int64_t> shape = anchor_grid::output_shape(spec);
+    const bool raw = anchor_grid::is_raw(spec.layout);
+    const int64_t known[] = {batch, raw ? level.height : level.width, level.width};
+    size_t next = 0;
+    for (int64_t& size : shape) {
+        if (size < 0) size = known[next++];
+    }
+    return shape;
+}
+
 }  // namespace
 
 Decode::Decode(const ModelSpec& spec) : spec_(spec) {
@@ -19,7 +66,7 @@ Decode::Decode(const ModelSpec& spec) : spec_(spec) {
             spec.strides.size(), " strides, at most ", HeadView::kMaxLevels, " are supported");
     require(spec.anchors_per_cell() <= HeadLevel::kMaxAnchors, ErrorCode::model, "model spec ", spec.name, ": ",
             spec.anchors_per_cell(), " anchors per cell, at most ", HeadLevel::kMaxAnchors, " are supported");
-    if (spec.layout != Layout::heads && spec.layout != Layout::heads5d) return;
+    if (!anchor_grid::is_raw(spec.layout)) return;
     bool complete = !spec.strides.empty() && spec.anchors.size() == spec.strides.size();
     for (const auto& level : spec.anchors) complete = complete && level.size() == spec.anchors.front().size();
     require(complete, ErrorCode::model, "model spec ", spec.name, ": layout ", to_string(spec.layout),
@@ -35,18 +82,16 @@ HeadView Decode::view(Span<const std::vector<int64_t>> shapes, Span<const void* 
                       Size input) const {
     require(dtype == DType::f32 || dtype == DType::f16, ErrorCode::model, "model ", spec_.name, ": outputs of type ",
             to_string(dtype), " cannot be read, float32 and float16 can");
+    const anchor_grid::Fields fields(spec_);
     HeadView view;
     view.dtype = dtype;
     view.layout = spec_.layout;
     view.classes = spec_.classes();
     view.keypoints = spec_.keypoints;
     view.keypoint_dims = spec_.keypoint_dims;
-    const bool raw = spec_.layout == Layout::heads || spec_.layout == Layout::heads5d;
-    const bool objectness = raw || spec_.layout == Layout::decoded;
-    view.class_field = objectness ? 5 : 4;
-    view.keypoint_field = spec_.layout == Layout::final ? 6 : view.class_field + view.classes;
-    view.levels = raw ? static_cast<int>(spec_.strides.size()) : 1;
-    const int64_t fields = view.keypoint_field + static_cast<int64_t>(view.keypoints) * view.keypoint_dims;
+    view.class_field = fields.classes;
+    view.keypoint_field = fields.keypoints;
+    view.levels = static_cast<int>(anchor_grid::output_count(spec_));
     require(shapes.size() >= static_cast<size_t>(view.levels) && data.size() == shapes.size(), ErrorCode::model,
             "model ", spec_.name, ": ", shapes.size(), " outputs where layout ", to_string(spec_.layout), " has ",
             view.levels);
@@ -60,47 +105,16 @@ HeadView Decode::view(Span<const std::vector<int64_t>> shapes, Span<const void* 
         HeadLevel& level = view.level[l];
         level.data = data[static_cast<size_t>(l)];
         level.first_anchor = static_cast<int>(total);
-        std::vector<int64_t> expected;
-        if (raw) {
-            const int stride = spec_.strides[static_cast<size_t>(l)];
-            level.stride = static_cast<float>(stride);
-            level.anchors = spec_.anchors_per_cell();
-            level.height = input.height / stride;
-            level.width = input.width / stride;
-            const int64_t cells = static_cast<int64_t>(level.height) * level.width;
-            for (int a = 0; a < level.anchors; ++a) {
-                const auto& side = spec_.anchors[static_cast<size_t>(l)][static_cast<size_t>(a)];
-                level.anchor_width[a] = side.first;
-                level.anchor_height[a] = side.second;
-            }
-            if (spec_.layout == Layout::heads) {
-                expected = {view.batch, level.anchors * fields, level.height, level.width};
-                level.cell_step = 1;
-                level.field_step = cells;
-            } else {
-                expected = {view.batch, level.anchors, level.height, level.width, fields};
-                level.cell_step = fields;
-                level.field_step = 1;
-            }
-            level.anchor_step = fields * cells;
-            level.image_step = level.anchors * fields * cells;
-            total += level.anchors * cells;
+        if (anchor_grid::is_raw(spec_.layout)) {
+            place_on_grid(spec_, static_cast<size_t>(l), input, level);
         } else {
-            const bool channels_first = spec_.layout == Layout::channels_first;
-            const int64_t count = shape.size() == 3 ? shape[channels_first ? 2 : 1] : 0;
-            expected = channels_first ? std::vector<int64_t>{view.batch, fields, count}
-                                      : std::vector<int64_t>{view.batch, count, fields};
-            require(count <= (1 << 30), ErrorCode::model, "model ", spec_.name, ": output shape ", shape_text(shape),
-                    " is too large");
-            level.width = static_cast<int>(count);
-            level.cell_step = channels_first ? 1 : fields;
-            level.field_step = channels_first ? count : 1;
-            level.image_step = fields * count;
-            total += count;
+            place_in_list(spec_, shape, level);
         }
+        const std::vector<int64_t> expected = expected_shape(spec_, view.batch, level);
         require(shape == expected, ErrorCode::model, "model ", spec_.name, ": output ", l, " has shape ",
                 shape_text(shape), ", layout ", to_string(spec_.layout), " with ", view.classes, " class(es) and ",
                 view.keypoints, " keypoints expects ", shape_text(expected), "; check the model spec");
+        total += static_cast<int64_t>(level.anchors) * level.height * level.width;
     }
     require(total > 0 && total <= (1 << 30), ErrorCode::model, "model ", spec_.name, ": ", total, " anchors per image");
     view.total_anchors = static_cast<int>(total);

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "families/family.hpp"
+
+namespace trtpose::anchor_grid {
+
+/// Networks that say for each anchor of each cell of a grid whether somebody is there and where (YOLO-Pose and its
+/// kin).
+class AnchorGrid final : public families::Family {
+public:
+    const char* name() const override { return "anchor_grid"; }
+    std::unique_ptr<families::PoseReader> reader(const ModelSpec& spec, int most_candidates) const override;
+};
+
+}  // namespace trtpose::anchor_grid
