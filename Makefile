@@ -8,17 +8,18 @@ SOURCES := $(shell git ls-files cpp python/bindings cmake CMakeLists.txt pyproje
     $(shell find python/trtpose -type d -not -name __pycache__)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python test-cpp lint stubs sanitize wheel-test bench gpu-test gpu-bench clean
+.PHONY: help demo test test-python test-cpp lint stubs sanitize wheel-test bench gpu-test gpu-bench findings clean
 
 help:
 	@echo "make demo        poses drawn on pictures, into $(OUT)/demo"
 	@echo "make test        all tests of this machine"
-	@echo "make lint        format, style, types, layers, stubs"
+	@echo "make lint        format, style, types, layers, sizes, stubs"
 	@echo "make sanitize    C++ tests under AddressSanitizer, UBSan and ThreadSanitizer"
 	@echo "make wheel-test  build the wheel and try it in an empty environment"
 	@echo "make bench       CPU benchmarks, into benchmarks/results"
 	@echo "make gpu-test    tests that need an NVIDIA GPU"
 	@echo "make gpu-bench   figures that need an NVIDIA GPU"
+	@echo "make findings    surprises about other software, seen again (fetches packages)"
 
 # The package with its native part, made again when a native source is newer or a module came or went.
 $(VENV)/.package: $(SOURCES) tools/setup.sh
@@ -65,6 +66,9 @@ gpu-test:
 
 gpu-bench:
 	tools/gpu_bench.sh
+
+findings:
+	tools/run_findings.sh
 
 clean:
 	rm -rf build $(VENV) $(OUT)
