@@ -44,5 +44,5 @@ __version__: str = _version()
 def __getattr__(name: str) -> Any:
     # Imported when first used; the module is called like the function that it stands for.
     if name == "build":
-        return importlib.import_module(f".{name}", __name__)
+        return importlib.import_module(".build", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
