@@ -615,18 +615,18 @@ def test_ctrl_c_stops_the_real_builder(
     ctrl_c: Callable[[], None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from trtpose.commands import build as build_cli
+    from trtpose.commands.console import Progress
 
     phases: list[str] = []
 
-    def at(_: Any, phase: str, done: float) -> None:
+    def share(_: Any, phase: str, done: float) -> None:
         assert 0 <= done <= 1
         phases.append(phase)
         if len(phases) == 1:
             ctrl_c()
             time.sleep(0.2)  # for the main thread to see it
 
-    monkeypatch.setattr(build_cli._Bar, "at", at)
+    monkeypatch.setattr(Progress, "share", share)
     assert cli.main(["build", str(DEMO), "-o", str(tmp_path / "x.engine"), "--fp32"]) == 130
     assert capfd.readouterr().err.splitlines()[-1] == "interrupted"
     assert nothing_but(tmp_path)

@@ -753,7 +753,7 @@ def test_check_runs_the_engine(
 def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
-    from trtpose.commands.build import _Bar
+    from trtpose.commands.console import Progress
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -761,12 +761,12 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    bar = _Bar(quiet=False)
-    bar.at("Timing", 0.5)
-    bar.at("Timing", 0.25)
-    assert (bar._bar.n, bar._bar.desc) == (0.5, "Timing")
-    bar.close()
-    bar.at("late", 1.0)
+    progress = Progress()
+    progress.share("Timing", 0.5)
+    progress.share("Timing", 0.25)
+    assert (progress._bar.n, progress._bar.desc) == (0.5, "Timing")
+    progress.close()
+    progress.share("late", 1.0)
     assert terminal.getvalue()
 
 

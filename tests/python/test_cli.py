@@ -606,10 +606,16 @@ def test_a_picture_its_format_cannot_hold(run: Run, tmp_path: Path):
     write_picture(tmp_path / "a.png")
     # WebP holds at most 16383 pixels a side; the file is a PNG by content.
     (tmp_path / "b.webp").write_bytes(encoded(".png", np.zeros((2, 16500, 3), np.uint8)))
-    status, _, err = run("infer", "m.onnx", tmp_path, "--out", tmp_path / "out", "--quiet")
+    write_picture(tmp_path / "c.png")
+    report = tmp_path / "poses.json"
+    status, _, err = run("infer", "m.onnx", tmp_path, "--out", tmp_path / "out", "--quiet", "--json", report)
     assert status == 1
-    assert "cannot be written in this format" in err
-    assert files(tmp_path / "out") == ["a.png"]
+    assert error_lines(err) == [
+        f"error: {tmp_path / 'out' / 'b.webp'}: a picture of 16500x2 pixels cannot be written in this format"
+    ]
+    # The run goes on: what comes later is written, and the poses are all there.
+    assert files(tmp_path / "out") == ["a.png", "c.png"]
+    assert len(json.loads(report.read_text())["images"]) == 3
 
 
 # --- infer: as a process ---------------------------------------------------------------------------------------------

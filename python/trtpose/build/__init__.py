@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from .. import _files
+from .. import _core, _files
 from ..errors import BudgetError, InputError, ModelError
 from ..spec import METADATA_KEY, ModelSpec
 from . import compiler, engine_file, onnx_model, options, tensorrt_api
@@ -418,8 +418,6 @@ def build(
                 f"{_mib(compiled.activations)} for intermediate tensors, the budget is {_mib(budget)}; give a smaller "
                 "--batch, --imgsz or --workspace, or --weight-streaming"
             )
-    from .. import __version__
-
     dims = shapes.dims()
     shares = compiled.engine or compiled.network
     header: dict[str, Any] = {
@@ -447,7 +445,7 @@ def build(
             "memory": {"weights": compiled.weights or weights, "activations": compiled.activations},
             "plugins": plugins,
             "created": dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "trtpose": __version__,
+            "trtpose": _core.version(),
         },
     }
     size = engine_file.write(target, header, compiled.plan)

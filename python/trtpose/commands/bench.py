@@ -19,8 +19,9 @@ SUMMARY = "time a model stage by stage"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
     add_model(parser)
-    add_thresholds(parser, "default: 0.25")
+    add_thresholds(parser)
     parser.add_argument(
         "--images", metavar="DIR", help="picture or folder to time with (default: a synthetic 1080p picture)"
     )
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     from .. import bench
     from ..sources import Sources, read_picture
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .console import Progress
+from .options import add_thresholds
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -106,44 +107,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--recipe", metavar="FILE.toml", help="options from a file; those of the command line win")
     add("--nms-in-engine", action="store_true", help="put decode and NMS into the engine, as a plugin")
-    frozen = "of --nms-in-engine: "
-    add("--conf", "--conf-thres", type=float, metavar="X", help=frozen + "least score of a pose (default: 0.25)")
-    add("--iou", "--iou-thres", type=float, metavar="X", help=frozen + "overlap from which one goes (default: 0.65)")
-    add("--max-det", type=int, metavar="N", help=frozen + "most poses per frame (default: 300)")
-    add("--nms", choices=("iou", "oks"), help=frozen + "similarity of two poses (default: iou)")
+    add_thresholds(parser, also=("nms",), of="of --nms-in-engine: ")
     add("--check", action="store_true", help="compare the engine with the ONNX afterwards, where it runs here")
     add("--images", metavar="DIR", help="pictures for --check (default: the packaged ones)")
     add("--spec", metavar="FILE", help="model spec, JSON, for an ONNX that carries none")
     add("--device", metavar="cuda:N", help="the GPU to build on (default: the first)")
     add("--quiet", "-q", action="store_true", help="no lines and no progress bar")
-
-
-class _Bar:
-    """A progress bar on a terminal, nothing elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._bar: Any = None
-        self._lock = threading.Lock()
-        if not quiet and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
-            self._bar = tqdm(total=1.0, desc="building", bar_format=form, file=sys.stderr, leave=False)
-
-    def at(self, phase: str, done: float) -> None:
-        with self._lock:
-            if self._bar is not None:
-                self._bar.set_description_str(phase, refresh=False)
-                if done < 0.1 and self._bar.n > 0.9:
-                    self._bar.reset()  # calibration has ended, building begins
-                # Phases are not announced ahead, so the share can fall; the bar does not.
-                self._bar.update(max(done - self._bar.n, 0.0))
-
-    def close(self) -> None:
-        with self._lock:
-            if self._bar is not None:
-                self._bar.close()
-                self._bar = None
 
 
 _OWN = ("recipe", "check", "images", "quiet", "model", "output", "onnx", "export")
@@ -182,18 +151,15 @@ def run(args: argparse.Namespace) -> int:
     from ..build import build
 
     given = _settings(args)
-    quiet = bool(given.get("quiet"))
     wanted = {key: value for key, value in given.items() if key not in _OWN}
+    quiet = bool(given.get("quiet"))
+    with Progress(quiet=quiet) as progress:
 
-    def say(line: str) -> None:
-        if not quiet:
-            print(line, flush=True)
+        def say(line: str) -> None:
+            if not quiet:
+                progress.line(line, sys.stdout)
 
-    bar = _Bar(quiet)
-    try:
-        built = build(given["model"], given.get("output"), report=say, progress=bar.at, **wanted)
-    finally:
-        bar.close()
+        built = build(given["model"], given.get("output"), report=say, progress=progress.share, **wanted)
     for line in built.report():
         say(line)
     if not given.get("check"):
@@ -204,13 +170,14 @@ def run(args: argparse.Namespace) -> int:
             "builds and has the precision asked for"
         )
         return 0
-    return _check(given, built, say)
+    return _check(given, built, quiet)
 
 
-def _check(given: dict[str, Any], built: Any, say: Callable[[str], None]) -> int:
+def _check(given: dict[str, Any], built: Any, quiet: bool) -> int:
     from ..check import check, table
 
     images = given.get("images") or str(Path(__file__).parent.parent / "data" / "demo")
     agreement = check(given["model"], built.path, images, spec=given.get("spec"), device=given.get("device", "auto"))
-    say(table(agreement))
+    if not quiet:
+        print(table(agreement))
     return 0 if agreement.passed else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,48 +19,103 @@ INTERRUPTED = 130
 
 
 class Progress:
-    """A progress bar on stderr where that is a terminal, and lines that do not tear it."""
+    """A progress bar on stderr where that is a terminal, and lines that do not tear it. Any thread may call it.
 
-    def __init__(self, total: int | None, unit: str, *, quiet: bool = False) -> None:
+    Args:
+        total: units in all; None where it is not known.
+        unit: what is counted; without a name the bar appears at the first :meth:`stage` or :meth:`share`.
+        quiet: no bar at all.
+    """
+
+    def __init__(self, total: int | None = None, unit: str = "", *, quiet: bool = False) -> None:
         self._bar: Any = None
-        if not quiet and sys.stderr.isatty():
+        self._stage = ""
+        self._shown = not quiet and sys.stderr.isatty()
+        self._lock = threading.RLock()
+        if unit:
+            self._open(total=total, unit=unit)
+
+    def _open(self, **form: Any) -> None:
+        if self._shown:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(file=sys.stderr, leave=False, dynamic_ncols=True, **form)
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar off the screen for good."""
+        with self._lock:
+            self._shown = False
+            self._clear()
+
+    def _clear(self) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def step(self, count: int = 1) -> None:
-        if self._bar is not None:
-            self._bar.update(count)
+        """``count`` units more are done."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.update(count)
 
     def expect(self, total: int | None) -> None:
-        if self._bar is not None:
-            self._bar.total = total
+        """Say how many units there are in all."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.total = total
 
     def at(self, done: int, total: int) -> None:
-        if self._bar is not None:
-            self._bar.total = total
-            self._bar.update(done - self._bar.n)
+        """``done`` of ``total`` units are done."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.total = total
+                self._bar.update(done - self._bar.n)
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """``done`` of ``total`` of a stage; each stage has a bar of its own."""
+        with self._lock:
+            if self._shown and (self._bar is None or name != self._stage):
+                self._clear()
+                self._open(total=total, desc=name)
+                self._stage = name
+            self.at(done, total)
+
+    def share(self, phase: str, done: float) -> None:
+        """The share of the work that is done, 0 to 1, in a phase of it."""
+        with self._lock:
+            if self._bar is None:
+                self._open(total=1.0, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}")
+            if self._bar is None:
+                return
+            self._bar.set_description_str(phase, refresh=False)
+            if done < 0.1 and self._bar.n > 0.9:
+                self._bar.reset()  # one half of the work has ended, as calibration before building
+            # Phases are not announced ahead, so the share can fall; the bar does not.
+            self._bar.update(max(done - self._bar.n, 0.0))
 
     def line(self, text: str, file: TextIO) -> None:
-        if self._bar is not None:
-            self._bar.clear()
-        print(one_line(text), file=file, flush=True)
-        if self._bar is not None:
-            self._bar.refresh()
+        """Print one line without tearing the bar."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.clear()
+            print(one_line(text), file=file, flush=True)
+            if self._bar is not None:
+                self._bar.refresh()
 
 
 def one_line(text: str) -> str:
+    """A text without line breaks, so that every error is one line."""
     return " ".join(text.split("\n")).replace("\r", " ")
 
 
 def complain(text: str, progress: Progress | None = None) -> None:
+    """Print an error on stderr."""
     line = f"error: {text}"
     if progress is not None:
         progress.line(line, sys.stderr)
@@ -68,10 +124,12 @@ def complain(text: str, progress: Progress | None = None) -> None:
 
 
 def counted(count: int, noun: str) -> str:
+    """``1 pose``, ``2 poses``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def write_json(path: str, value: Any) -> None:
+    """Write a file, or the standard output where the path is ``-``."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     if path == "-":
         sys.stdout.write(text)

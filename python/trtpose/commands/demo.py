@@ -17,16 +17,18 @@ SUMMARY = "try the packaged model on the packaged pictures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
     parser.add_argument(
         "source", metavar="PICTURE", nargs="*", help="pictures of your own (default: the packaged ones)"
     )
     add_engine(parser)
-    add_thresholds(parser, "default: 0.25")
+    add_thresholds(parser, also=("agnostic", "nms"))
     infer.add_outputs(parser)
     parser.set_defaults(out="trtpose-demo")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     data = Path(__file__).parent.parent / "data"
     model = data / "demo.onnx"
     if not model.is_file():

@@ -20,6 +20,7 @@ SUMMARY = "COCO keypoint figures of a model on annotated pictures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
     add_model(parser)
     parser.add_argument("--images", metavar="DIR", required=True, help="folder of the pictures")
     parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO keypoint annotations, JSON")
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     from .. import evaluate
 
     check_json(args.json, [Path(args.annotations), Path(args.model)])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from .values import count, count_or_none
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..results import Poses
+    from ..sinks.json_stream import JsonStream
     from ..sinks.pictures import Pictures
     from ..sources import Frame, Sources
 
@@ -29,6 +31,7 @@ SUMMARY = "find people in pictures, videos and streams"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
     add_model(parser)
     parser.add_argument(
         "source",
@@ -36,13 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="picture, folder (subfolders are not searched), quoted pattern, video, camera number, or address",
     )
-    add_thresholds(parser, "default: 0.25")
+    add_thresholds(parser, also=("agnostic", "nms"))
     add_outputs(parser)
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--agnostic", action="store_true", help="let poses of different classes suppress each other")
-    parser.add_argument("--nms", choices=("iou", "oks"), help="similarity of two poses (default: iou)")
+    """Options of what is read and written, the same for ``demo``."""
     parser.add_argument("--out", metavar="DIR", help="write annotated pictures and videos to this folder")
     parser.add_argument("--no-draw", action="store_true", help="write no pictures and videos, whatever --out says")
     parser.add_argument("--json", metavar="FILE", help="write the poses to this file; - is the standard output")
@@ -63,13 +65,8 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", "-q", action="store_true", help="no line per picture and no progress bar")
 
 
-@dataclass
-class _Tally:
-    frames: int = 0
-    poses: int = 0
-
-
 def run(args: argparse.Namespace) -> int:
+    """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     from ..sinks.pictures import Pictures
     from ..sources import Sources
 
@@ -90,110 +87,151 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _infer_all(args: argparse.Namespace, engine: Engine, sources: Sources, pictures: Pictures | None) -> int:
-    from ..draw import draw
     from ..sinks.json_stream import JsonStream
-    from ..sinks.pictures import FormatError
 
-    failures = 0
-    report = sys.stderr if args.json == "-" else sys.stdout
-    tally = _Tally()
-    current: tuple[int, str] | None = None
-    options = {"agnostic": True} if args.agnostic else {}
-    if args.nms is not None:
-        options["nms"] = args.nms
-
-    def end_source(progress: Progress) -> None:
-        """Say what was found in the video that has come to its end."""
-        nonlocal current, tally
-        if current is not None:
-            if pictures is not None:
-                pictures.end_video()
-            if not args.quiet:
-                progress.line(
-                    f"{current[1]}: {counted(tally.poses, 'pose')} in {counted(tally.frames, 'frame')}", report
-                )
-        current, tally = None, _Tally()
-
-    def finish(batch: list[Frame], progress: Progress) -> int:
-        nonlocal current
-        bad = 0
-        for frame, poses in _infer_batch(engine, batch, options):
-            if current is not None and current[0] != frame.position:
-                end_source(progress)
-            if isinstance(poses, Error):
-                complain(f"{frame.source}: {poses}", progress)
-                bad += 1
-                continue
-            if stream is not None:
-                stream.add(frame, poses)
-            if pictures is not None and frame.image is not None:
-                try:
-                    pictures.add(frame, draw(frame.image, poses, in_place=frame.image.flags.writeable))
-                except FormatError as error:
-                    complain(str(error), progress)
-                    bad += 1
-            if frame.is_video:
-                current = frame.position, frame.source
-                tally.frames += 1
-                tally.poses += len(poses)
-            elif not args.quiet:
-                progress.line(f"{frame.source}: {counted(len(poses), 'pose')}", report)
-            progress.step()
-        return bad
-
-    total = len(sources) if sources.pictures_only else None
-    live = False
-    done = 0
     try:
         with contextlib.ExitStack() as stack:
             # Entered outside the progress bar, so that the bar is gone before an error is printed.
             stream = stack.enter_context(JsonStream(args.json, engine)) if args.json is not None else None
+            total = len(sources) if sources.pictures_only else None
             progress = stack.enter_context(Progress(total, "frame", quiet=args.quiet))
-            batch: list[Frame] = []
-            size = max(engine.batch, 1)
-            try:
-                for frame in sources:
-                    if frame.error is not None:
-                        failures += finish(batch, progress)
-                        batch = []
-                        complain(str(frame.error), progress)
-                        failures += 1
-                        progress.step()
-                        continue
-                    live = frame.live
-                    if len(sources) == 1:
-                        progress.expect(frame.total)
-                    batch.append(frame)
-                    done += 1
-                    last = args.max_frames is not None and done >= args.max_frames
-                    # Waiting for a batch to fill would delay a live picture.
-                    if len(batch) >= size or live or last:
-                        failures += finish(batch, progress)
-                        batch = []
-                    if last:
-                        break
-                failures += finish(batch, progress)
-                end_source(progress)
-            except KeyboardInterrupt:
-                if not live:
-                    raise
-                # A camera has no end of its own: Ctrl-C is how a recording is stopped, and what was recorded is kept.
-                end_source(progress)
-                return INTERRUPTED
+            return _Run(args, engine, sources, pictures, stream, progress).all()
     finally:
         if pictures is not None:
             pictures.drop_video()
-    return 1 if failures else 0
 
 
-def _infer_batch(engine: Engine, batch: list[Frame], options: dict[str, Any]) -> list[tuple[Frame, Poses | Error]]:
+@dataclass
+class _Video:
+    """What was found so far in the video that is being read."""
+
+    position: int
+    source: str
+    frames: int = 0
+    poses: int = 0
+
+
+class _Run:
+    """Frames in, results to the files that are wanted, a line for each picture and video."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        engine: Engine,
+        sources: Sources,
+        pictures: Pictures | None,
+        stream: JsonStream | None,
+        progress: Progress,
+    ) -> None:
+        self._engine = engine
+        self._sources = sources
+        self._pictures = pictures
+        self._stream = stream
+        self._progress = progress
+        self._quiet = args.quiet
+        self._max_frames = args.max_frames
+        self._report = sys.stderr if args.json == "-" else sys.stdout
+        self._thresholds = options.call_thresholds(args)
+        self._video: _Video | None = None
+        self._live = False
+        self._failures = 0
+
+    def all(self) -> int:
+        """Run to the end; returns the exit status."""
+        try:
+            for batch in self._batches():
+                for frame, found in _infer_batch(self._engine, batch, self._thresholds):
+                    self._take(frame, found)
+            self._end_video()
+        except KeyboardInterrupt:
+            if not self._live:
+                raise
+            # A camera has no end of its own: Ctrl-C is how a recording is stopped, and what was recorded is kept.
+            self._end_video()
+            return INTERRUPTED
+        return 1 if self._failures else 0
+
+    def _batches(self) -> Iterator[list[Frame]]:
+        """Frames that are run together, in order; what cannot be read is reported when its turn comes."""
+        batch: list[Frame] = []
+        size = max(self._engine.batch, 1)
+        done = 0
+        for frame in self._sources:
+            if frame.error is not None:
+                yield batch
+                batch = []
+                self._fail(str(frame.error))
+                self._progress.step()
+                continue
+            self._live = frame.live
+            if len(self._sources) == 1:
+                self._progress.expect(frame.total)
+            batch.append(frame)
+            done += 1
+            last = self._max_frames is not None and done >= self._max_frames
+            # Waiting for a batch to fill would delay a live picture.
+            if len(batch) >= size or frame.live or last:
+                yield batch
+                batch = []
+            if last:
+                return
+        yield batch
+
+    def _take(self, frame: Frame, found: Poses | Error) -> None:
+        if self._video is not None and self._video.position != frame.position:
+            self._end_video()
+        if isinstance(found, Error):
+            self._fail(f"{frame.source}: {found}")
+            return
+        if self._stream is not None:
+            self._stream.add(frame, found)
+        self._draw(frame, found)
+        if frame.is_video:
+            if self._video is None:
+                self._video = _Video(frame.position, frame.source)
+            self._video.frames += 1
+            self._video.poses += len(found)
+        else:
+            self._say(f"{frame.source}: {counted(len(found), 'pose')}")
+        self._progress.step()
+
+    def _draw(self, frame: Frame, poses: Poses) -> None:
+        from ..draw import draw
+        from ..sinks.pictures import FormatError
+
+        if self._pictures is None or frame.image is None:
+            return
+        try:
+            self._pictures.add(frame, draw(frame.image, poses, in_place=frame.image.flags.writeable))
+        except FormatError as error:
+            self._fail(str(error))
+
+    def _end_video(self) -> None:
+        """Say what was found in the video that has come to its end."""
+        video, self._video = self._video, None
+        if video is None:
+            return
+        if self._pictures is not None:
+            self._pictures.end_video()
+        self._say(f"{video.source}: {counted(video.poses, 'pose')} in {counted(video.frames, 'frame')}")
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._progress.line(text, self._report)
+
+    def _fail(self, text: str) -> None:
+        complain(text, self._progress)
+        self._failures += 1
+
+
+def _infer_batch(engine: Engine, batch: list[Frame], thresholds: dict[str, Any]) -> list[tuple[Frame, Poses | Error]]:
     """Results of a batch; a frame the engine refuses does not take its neighbours with it."""
     if not batch:
         return []
     images = [frame.image for frame in batch]
     try:
-        return list(zip(batch, engine.infer(images, **options), strict=True))
+        return list(zip(batch, engine.infer(images, **thresholds), strict=True))
     except InputError as error:
         if len(batch) == 1:
             return [(batch[0], error)]
-    return [pair for frame in batch for pair in _infer_batch(engine, [frame], options)]
+    return [pair for frame in batch for pair in _infer_batch(engine, [frame], thresholds)]

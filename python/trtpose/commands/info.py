@@ -18,6 +18,7 @@ SUMMARY = "what this installation can do, or what a model file is"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
     parser.add_argument(
         "file", metavar="FILE", nargs="?", help="ONNX model or engine file (default: this installation)"
     )
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     import trtpose
 
     from ..spec import METADATA_KEY

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from .values import count, fraction, size
@@ -12,10 +13,11 @@ from .values import count, fraction, size
 if TYPE_CHECKING:
     from ..engine import Engine
 
-__all__ = ["add_common", "add_engine", "add_model", "add_spec", "add_thresholds", "open_engine"]
+__all__ = ["add_common", "add_engine", "add_model", "add_spec", "add_thresholds", "call_thresholds", "open_engine"]
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
+    """``--debug``, which every verb has."""
     with contextlib.suppress(argparse.ArgumentError):  # the verb has one of its own
         parser.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="print the traceback of an error"
@@ -23,6 +25,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def add_spec(parser: argparse.ArgumentParser) -> None:
+    """``--spec``."""
     parser.add_argument(
         "--spec",
         metavar="FILE",
@@ -31,11 +34,13 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
+    """The model and how it is run."""
     parser.add_argument("model", metavar="MODEL", help="ONNX model or engine file")
     add_engine(parser)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
+    """How a model is run."""
     add_spec(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
@@ -48,24 +53,38 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vram-budget", metavar="SIZE", help="refuse to plan more device memory than this, as 2GiB")
 
 
-def add_thresholds(parser: argparse.ArgumentParser, conf: str) -> None:
-    parser.add_argument("--conf", "--conf-thres", type=fraction, metavar="X", help=f"least score of a pose ({conf})")
-    parser.add_argument(
-        "--iou",
-        "--iou-thres",
-        type=fraction,
-        metavar="X",
-        help="overlap above which the lesser pose goes (default: 0.65)",
-    )
-    parser.add_argument("--max-det", type=count, metavar="N", help="most poses per frame (default: 300)")
+def add_thresholds(
+    parser: argparse.ArgumentParser, conf: str = "default: 0.25", *, also: Collection[str] = (), of: str = ""
+) -> None:
+    """``--conf``, ``--iou``, ``--max-det``, and of ``--agnostic`` and ``--nms`` those that ``also`` names.
+
+    None has a default here: what was not given is the engine's to choose. ``of`` begins the help of each.
+    """
+    add = parser.add_argument
+    add("--conf", "--conf-thres", type=fraction, metavar="X", help=f"{of}least score of a pose ({conf})")
+    text = f"{of}overlap above which the lesser pose goes (default: 0.65)"
+    add("--iou", "--iou-thres", type=fraction, metavar="X", help=text)
+    add("--max-det", type=count, metavar="N", help=f"{of}most poses per frame (default: 300)")
+    if "agnostic" in also:
+        text = f"{of}let poses of different classes suppress each other"
+        add("--agnostic", action="store_true", default=None, help=text)
+    if "nms" in also:
+        add("--nms", choices=("iou", "oks"), help=f"{of}similarity of two poses (default: iou)")
+
+
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    values = {name: getattr(args, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def call_thresholds(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of :func:`add_thresholds` that were given and that each call of an engine is told."""
+    return _given(args, "agnostic", "nms")
 
 
 def open_engine(args: argparse.Namespace, **more: Any) -> Engine:
+    """The engine that the options of :func:`add_model` and :func:`add_thresholds` describe; ``more`` is passed on."""
     import trtpose
 
-    options: dict[str, Any] = {"device": args.device, "rect": args.rect, **more}
-    for name in ("precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget", "conf", "iou", "max_det"):
-        value = getattr(args, name, None)
-        if value is not None:
-            options[name] = value
-    return trtpose.Engine(args.model, **options)
+    names = ("precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget", "conf", "iou", "max_det")
+    return trtpose.Engine(args.model, **{"device": args.device, "rect": args.rect, **more, **_given(args, *names)})

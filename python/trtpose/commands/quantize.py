@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import InputError
+from .console import Progress, complain
 from .values import count, size
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -54,33 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quiet", "-q", action="store_true", help="no lines and no progress bar")
 
 
-class _Bar:
-    """A progress bar on stderr where that is a terminal."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._bar: Any = None
-        self._stage = ""
-        self._shown = not quiet and sys.stderr.isatty()
-
-    def at(self, stage: str, done: int, total: int) -> None:
-        """``done`` of ``total`` of a stage."""
-        if not self._shown:
-            return
-        from tqdm import tqdm
-
-        if self._bar is None or stage != self._stage:
-            self.close()
-            self._bar, self._stage = tqdm(total=total, desc=stage, file=sys.stderr, leave=False), stage
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        """Take it off the screen."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
 def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     from ..quantize.quantizer import check_report_name
@@ -91,41 +66,36 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--report is for INT8; leave it out, the FP16 report is printed")
     for path in args.report:
         check_report_name(path)
-    bar = _Bar(args.quiet)
     failures: list[InputError] = []
+    with Progress(quiet=args.quiet) as progress:
 
-    def say(line: str) -> None:
-        if not args.quiet:
-            bar.close()
-            print(line, flush=True)
+        def say(line: str) -> None:
+            if not args.quiet:
+                progress.line(line, sys.stdout)
 
-    def complain(error: InputError) -> None:
-        failures.append(error)
-        bar.close()
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        def report(error: InputError) -> None:
+            failures.append(error)
+            complain(str(error), progress)
 
-    common: dict[str, Any] = {
-        "output": args.output,
-        "count": args.count,
-        "imgsz": args.imgsz,
-        "batch": args.batch,
-        "spec": args.spec,
-        "keep": args.keep,
-        "annotations": args.annotations,
-        "images": args.images,
-        "measure": not args.no_measure,
-        "limit": args.limit,
-        "progress": bar.at,
-        "on_error": complain,
-    }
-    try:
+        common: dict[str, Any] = {
+            "output": args.output,
+            "count": args.count,
+            "imgsz": args.imgsz,
+            "batch": args.batch,
+            "spec": args.spec,
+            "keep": args.keep,
+            "annotations": args.annotations,
+            "images": args.images,
+            "measure": not args.no_measure,
+            "limit": args.limit,
+            "progress": progress.stage,
+            "on_error": report,
+        }
         within = _half(args, common, say) if args.no_int8 else _int8(args, common, say)
-    finally:
-        bar.close()
     return 1 if failures or not within else 0
 
 
-def _half(args: argparse.Namespace, common: dict[str, Any], say: Any) -> bool:
+def _half(args: argparse.Namespace, common: dict[str, Any], say: Callable[[str], None]) -> bool:
     from ..quantize.half import convert
     from ..quantize.quantizer import MAX_DROP
 
@@ -142,7 +112,7 @@ def _half(args: argparse.Namespace, common: dict[str, Any], say: Any) -> bool:
     return True
 
 
-def _int8(args: argparse.Namespace, common: dict[str, Any], say: Any) -> bool:
+def _int8(args: argparse.Namespace, common: dict[str, Any], say: Callable[[str], None]) -> bool:
     from ..quantize.quantizer import quantize
 
     made = quantize(

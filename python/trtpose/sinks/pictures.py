@@ -59,6 +59,12 @@ class Pictures:
         self._video: Video | None = None
 
     def add(self, frame: Frame, drawn: NDArray[Any]) -> None:
+        """Write a frame with the poses drawn on it, (height, width, 3) uint8, BGR.
+
+        Raises:
+            FormatError: the format of this picture cannot hold it; others can still be written.
+            InputError: the file cannot be written.
+        """
         target = self._folder / self._names[frame.position]
         if frame.is_video:
             if self._video is None or self._video.target != target:
@@ -71,7 +77,7 @@ class Pictures:
         except cv2.error:
             good, data = False, None
         if not good or data is None:
-            raise InputError(
+            raise FormatError(
                 f"{target}: a picture of {drawn.shape[1]}x{drawn.shape[0]} pixels cannot be written in this format"
             )
         write_bytes(target, data.tobytes())
@@ -83,6 +89,7 @@ class Pictures:
             video.close()
 
     def drop_video(self) -> None:
+        """Leave nothing of the video being written, if there is one."""
         video, self._video = self._video, None
         if video is not None:
             video.drop()
