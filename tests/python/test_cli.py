@@ -25,6 +25,7 @@ from trtpose import cli
 from trtpose.commands import demo, options
 from trtpose.errors import InputError, ModelError
 from trtpose.results import Poses
+from trtpose.thresholds import Thresholds
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -43,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ope
         def open_engine(args: argparse.Namespace) -> FakeEngine:
             if fail is not None:
                 raise fail
-            engine = FakeEngine(args.model, batch=args.batch, answer=answer)
+            engine = FakeEngine(args.model, batch=args.batch, answer=answer, thresholds=options.thresholds(args))
             opened.append(engine)
             return engine
 
@@ -153,14 +154,12 @@ def test_options_reach_the_engine(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trtpose, "Engine", lambda model, **options: seen.update(options, model=model), raising=False)
     line = "infer m.onnx a.jpg --conf 0.1 --iou 0.2 --max-det 7 --imgsz 64x96 --batch 3 --device cpu --precision bf16"
     args = cli._parser("infer").parse_args(
-        [*line.split(), "--spec", "s.json", "--vram-budget", "2GiB", "--threads", "2"]
+        [*line.split(), "--spec", "s.json", "--vram-budget", "2GiB", "--threads", "2", "--agnostic", "--nms", "oks"]
     )
     options.open_engine(args)
     assert seen == {
         "model": "m.onnx",
-        "conf": 0.1,
-        "iou": 0.2,
-        "max_det": 7,
+        "thresholds": Thresholds(conf=0.1, iou=0.2, max_det=7, agnostic=True, nms="oks"),
         "imgsz": (64, 96),
         "batch": 3,
         "device": "cpu",
@@ -280,11 +279,13 @@ def test_batches(run: Run, tmp_path: Path, opened: list[FakeEngine], batch: int)
     assert sum(opened[0].calls) == 4
 
 
-def test_agnostic_and_nms_reach_the_call(run: Run, photos: Path, opened: list[FakeEngine]):
+def test_calls_keep_the_thresholds_of_the_engine(run: Run, photos: Path, opened: list[FakeEngine]):
+    """Those of the command line, ``--agnostic`` and ``--nms`` among them, were given to the engine."""
     run("infer", "m.onnx", photos, "--agnostic", "--nms", "oks")
+    assert opened[0].options["thresholds"] == Thresholds(agnostic=True, nms="oks")
+    assert opened[0].thresholds[0] == {}
     run("infer", "m.onnx", photos)
-    assert opened[0].thresholds[0] == {"agnostic": True, "nms": "oks"}
-    assert opened[1].thresholds[0] == {}
+    assert opened[1].options["thresholds"] == Thresholds()
 
 
 # --- infer: videos ---------------------------------------------------------------------------------------------------

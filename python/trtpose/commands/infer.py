@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._files import make_folder, remove_empty
 from ..errors import Error, InputError
@@ -131,7 +131,6 @@ class _Run:
         self._quiet = args.quiet
         self._max_frames = args.max_frames
         self._report = sys.stderr if args.json == "-" else sys.stdout
-        self._thresholds = options.call_thresholds(args)
         self._video: _Video | None = None
         self._live = False
         self._failures = 0
@@ -140,7 +139,7 @@ class _Run:
         """Run to the end; returns the exit status."""
         try:
             for batch in self._batches():
-                for frame, found in _infer_batch(self._engine, batch, self._thresholds):
+                for frame, found in _infer_batch(self._engine, batch):
                     self._take(frame, found)
             self._end_video()
         except KeyboardInterrupt:
@@ -224,14 +223,14 @@ class _Run:
         self._failures += 1
 
 
-def _infer_batch(engine: Engine, batch: list[Frame], thresholds: dict[str, Any]) -> list[tuple[Frame, Poses | Error]]:
+def _infer_batch(engine: Engine, batch: list[Frame]) -> list[tuple[Frame, Poses | Error]]:
     """Results of a batch; a frame the engine refuses does not take its neighbours with it."""
     if not batch:
         return []
     images = [frame.image for frame in batch]
     try:
-        return list(zip(batch, engine.infer(images, **thresholds), strict=True))
+        return list(zip(batch, engine.infer(images), strict=True))
     except InputError as error:
         if len(batch) == 1:
             return [(batch[0], error)]
-    return [pair for frame in batch for pair in _infer_batch(engine, [frame], thresholds)]
+    return [pair for frame in batch for pair in _infer_batch(engine, [frame])]

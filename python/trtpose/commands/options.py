@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from .values import count, fraction, size
 
 if TYPE_CHECKING:
     from ..engine import Engine
+    from ..thresholds import Thresholds
 
-__all__ = ["add_common", "add_engine", "add_model", "add_spec", "add_thresholds", "call_thresholds", "open_engine"]
+__all__ = ["add_common", "add_engine", "add_model", "add_spec", "add_thresholds", "open_engine", "thresholds"]
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -72,19 +74,28 @@ def add_thresholds(
         add("--nms", choices=("iou", "oks"), help=f"{of}similarity of two poses (default: iou)")
 
 
-def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    values = {name: getattr(args, name, None) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
+def thresholds(args: argparse.Namespace) -> Thresholds:
+    """The options of :func:`add_thresholds` that were given, for the rest the defaults.
 
+    Raises:
+        InputError: one is out of its range.
+    """
+    from ..thresholds import Thresholds
 
-def call_thresholds(args: argparse.Namespace) -> dict[str, Any]:
-    """Those of :func:`add_thresholds` that were given and that each call of an engine is told."""
-    return _given(args, "agnostic", "nms")
+    fields = (field.name for field in dataclasses.fields(Thresholds))
+    return Thresholds(**_given(args, *fields))
 
 
 def open_engine(args: argparse.Namespace, **more: Any) -> Engine:
     """The engine that the options of :func:`add_model` and :func:`add_thresholds` describe; ``more`` is passed on."""
     import trtpose
 
-    names = ("precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget", "conf", "iou", "max_det")
-    return trtpose.Engine(args.model, **{"device": args.device, "rect": args.rect, **more, **_given(args, *names)})
+    given = _given(args, "precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget")
+    return trtpose.Engine(
+        args.model, device=args.device, rect=args.rect, thresholds=thresholds(args), **{**more, **given}
+    )
+
+
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    values = {name: getattr(args, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
