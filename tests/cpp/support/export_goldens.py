@@ -5,7 +5,8 @@
 ``OUT/nv12.bin``, pictures and what OpenCV makes of them, where OpenCV is installed.
 
 A file holds, little-endian: the 4 bytes ``TPGD``, an int32 count of arrays, and for each array an int32 length of its
-name, the name, an int32 type (0: float32, 1: uint8, 2: int32), an int32 rank, an int64 per dimension and the numbers.
+name, the name, an int32 type (0: float32, 1: uint8, 2: int32, 3: float64, 4: int64), an int32 rank, an int64 per
+dimension and the numbers. Truth values become uint8; texts the bytes of their UTF-8, one text a line.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from typing import Any
 
 import numpy as np
 
-_TYPES = {"float32": 0, "uint8": 1, "int32": 2}
+_TYPES = {"float32": 0, "uint8": 1, "int32": 2, "float64": 3, "int64": 4}
+
+
+def plain(array: Any) -> Any:
+    """An array of one of the types of a file; float16 becomes float32, which holds the same numbers."""
+    if array.dtype.kind == "U":
+        return np.frombuffer("\n".join(array.ravel().tolist()).encode(), np.uint8)
+    return array.astype({"float16": np.float32, "bool": np.uint8}.get(array.dtype.name, array.dtype), copy=False)
 
 
 def write(path: Path, arrays: dict[str, Any]) -> None:
-    """Write named arrays; float16 becomes float32, which holds the same numbers."""
+    """Write named arrays."""
     parts = [b"TPGD", struct.pack("<i", len(arrays))]
-    for name, array in arrays.items():
-        if array.dtype == np.float16:
-            array = array.astype(np.float32)
+    for name, array in ((name, plain(array)) for name, array in arrays.items()):
         parts.append(struct.pack("<i", len(name)) + name.encode())
         parts.append(struct.pack("<ii", _TYPES[array.dtype.name], array.ndim))
         parts.append(struct.pack(f"<{array.ndim}q", *array.shape))

@@ -75,6 +75,8 @@ const Goldens* find_goldens(const std::string& name, std::string* why) {
         if (type == 0) array.floats = reader.many<float>(elements);
         if (type == 1) array.bytes = reader.many<uint8_t>(elements);
         if (type == 2) array.ints = reader.many<int32_t>(elements);
+        if (type == 3) array.doubles = reader.many<double>(elements);
+        if (type == 4) array.longs = reader.many<int64_t>(elements);
     }
     return (read[name] = std::move(goldens)).get();
 }

@@ -9,12 +9,14 @@
 
 namespace trtpose::test {
 
-/// An array of one of the three types; the other two vectors are empty.
+/// An array of one of the five types; the other vectors are empty.
 struct GoldenArray {
     std::vector<int64_t> shape;
     std::vector<float> floats;
     std::vector<uint8_t> bytes;
     std::vector<int32_t> ints;
+    std::vector<double> doubles;
+    std::vector<int64_t> longs;
 };
 
 using Goldens = std::map<std::string, GoldenArray>;
