@@ -12,7 +12,8 @@ step "clang-format" bash -c 'git ls-files -- "*.hpp" "*.cpp" "*.cu" "*.h" | xarg
 step "ruff check" ruff check .
 step "ruff format" ruff format --check .
 step "pyright" pyright --pythonpath "$venv/bin/python"
-step "layers" python tools/check_includes.py
+step "layers of the native code" python tools/check_includes.py
+step "layers of the package" python tools/check_imports.py
 step "sizes" python tools/check_sizes.py
 step "stubs" python tools/gen_stubs.py --check
 if command -v nvcc >/dev/null; then

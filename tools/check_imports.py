@@ -1,5 +1,8 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The layers of the package, read from its sources: the command line on top, and no circle.
+"""Check the layers of the Python package: the command line on top, families apart, and no circle.
+
+    python tools/check_imports.py [PACKAGE]
 
 An import is an ``import`` or ``from`` statement anywhere in a module, also within a function, and a call of
 ``importlib.import_module`` or ``__import__`` with a name. What stands under ``if TYPE_CHECKING`` is never run and does
@@ -9,14 +12,12 @@ not count. An import leads to the module that is named, not also to the packages
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
-
-import trtpose
-
-PACKAGE = Path(trtpose.__file__).parent
+SHARED = ("registry", "family")
+"""Modules of ``families`` that are of no one family."""
 ON_TOP = ("trtpose.cli", "trtpose.commands", "trtpose.__main__")
 DYNAMIC = {"trtpose._optional"}
 """Imports other people's packages by names it is given."""
@@ -137,72 +138,37 @@ def upward(edges: Mapping[str, set[str]]) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def edges() -> dict[str, set[str]]:
-    return graph(PACKAGE)
+def family_of(name: str) -> str | None:
+    """The family whose folder holds a module; None of what they share."""
+    parts = name.split(".")
+    return parts[2] if parts[1:2] == ["families"] and len(parts) > 2 and parts[2] not in SHARED else None
 
 
-def test_the_walk_sees_the_package(edges: dict[str, set[str]]):
-    assert {"trtpose", "trtpose.cli", "trtpose.commands.infer", "trtpose.sources.reader"} <= set(edges)
-    assert "trtpose.commands.infer" in edges["trtpose.cli"]
-    assert "trtpose.draw" in edges["trtpose.results"]  # within a function
-    assert "trtpose.sources.reader" in edges["trtpose.sources.sources"]
-
-
-def test_the_library_knows_no_command_line(edges: dict[str, set[str]]):
-    assert upward(edges) == []
-
-
-def test_no_circle(edges: dict[str, set[str]]):
-    assert circles(edges) == []
-
-
-def package(folder: Path, **modules: str) -> dict[str, set[str]]:
-    root = folder / "trtpose"
-    for name, text in modules.items():
-        path = root / f"{name.replace('__in__', '/')}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return graph(root)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import argparse",
-        "def f():\n    from argparse import Namespace",
-        "from .cli import main",
-        "from . import cli",
-        "import trtpose.commands.infer",
-        "def f():\n    from .commands import infer",
-        "import importlib\nimportlib.import_module('.commands.infer', __package__)",
-        "__import__('trtpose.cli')",
-        "import importlib\nimportlib.import_module(f'.{name}', __package__)",
-    ],
-)
-def test_an_upward_import_is_found(tmp_path: Path, text: str):
-    assert len(upward(package(tmp_path, cli="", commands__in__infer="", check=text))) == 1
-
-
-def test_what_is_no_upward_import(tmp_path: Path):
-    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import argparse\n    from .cli import main\n"
-    assert (
-        upward(package(tmp_path, cli="import argparse\nfrom .check import x", check=text + "from .errors import y"))
-        == []
-    )
-
-
-@pytest.mark.parametrize(
-    "back",
-    [
-        "from .a import x",
-        "from . import a",
-        "def f():\n    import trtpose.a",
-        "import importlib\ndef f():\n    importlib.import_module('.a', __package__)",
-    ],
-)
-def test_a_circle_is_found(tmp_path: Path, back: str):
-    assert circles(package(tmp_path, a="from .b import y", b="from .c import z", c=back)) == [
-        ["trtpose.a", "trtpose.b", "trtpose.c"]
+def across(edges: Mapping[str, set[str]]) -> list[str]:
+    """Imports from one family of another."""
+    return [
+        f"{name} imports {other}"
+        for name, others in edges.items()
+        for other in sorted(others)
+        if family_of(name) and family_of(other) not in (None, family_of(name))
     ]
-    assert circles(package(tmp_path, c="")) == []
+
+
+def problems(edges: Mapping[str, set[str]]) -> list[str]:
+    return [
+        *(f"{line}: the library must not import its command line" for line in upward(edges)),
+        *(f"{line}: a family must not import another one" for line in across(edges)),
+        *(f"{', '.join(names)} import each other in a circle" for names in circles(edges)),
+    ]
+
+
+def main() -> int:
+    package = Path(__file__).resolve().parent.parent / "python" / "trtpose"
+    edges = graph(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else package)
+    bad = problems(edges)
+    print("\n".join(bad) if bad else f"imports: {len(edges)} modules follow the layers")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
