@@ -16,11 +16,10 @@ namespace {
 struct Buffers {
     float* input = nullptr;
     std::vector<void*> outputs;
+    std::vector<const void*> read_outputs;  ///< the same in the spec's order
     math::Letterbox* placements = nullptr;
-    ops::Candidates candidates;
-    float* candidate_keypoints = nullptr;  ///< for OKS alone
-    ops::Detections kept;
-    ops::PoseArrays poses;
+    std::unique_ptr<families::PoseReader> reader;
+    families::ReadBuffers read;
     Workspace workspace;
     size_t io_bytes = 0, workspace_bytes = 0;
     int batch = 0, max_det = 0;
@@ -101,17 +100,9 @@ public:
         out.keypoints_per_pose = setup_.spec.keypoints;
         for (const Poses& p : all) out.frame_sizes.push_back(p.frame);
         if (all.empty()) return out;
-        const size_t slots = all.size() * static_cast<size_t>(t.max_det);
         const size_t pose = static_cast<size_t>(setup_.spec.keypoints) * 3;
-        const auto lay_out_results = [&](Planner& planner) {
-            out.counts = planner.take<int32_t>(all.size());
-            out.boxes = planner.take<float>(slots * 4);
-            out.scores = planner.take<float>(slots);
-            out.class_ids = planner.take<int32_t>(slots);
-            out.keypoints = planner.take<float>(slots * pose);
-        };
         Planner measure;
-        lay_out_results(measure);
+        lay_out_results(measure, all.size(), t, setup_.spec.keypoints);
         std::shared_ptr<HostPoses> memory;
         try {
             memory = std::make_shared<HostPoses>(measure.used());
@@ -122,7 +113,12 @@ public:
         }
         std::memset(memory->block.data(), 0, memory->block.size());
         Planner planner(memory->block.data());
-        lay_out_results(planner);
+        const ResultArrays results = lay_out_results(planner, all.size(), t, setup_.spec.keypoints);
+        out.counts = results.counts;
+        out.boxes = results.poses.boxes;
+        out.scores = results.poses.scores;
+        out.class_ids = results.poses.class_ids;
+        out.keypoints = results.poses.keypoints;
         for (size_t i = 0; i < all.size(); ++i) {
             const size_t first = i * static_cast<size_t>(t.max_det);
             out.counts[i] = all[i].count;
@@ -152,36 +148,22 @@ private:
     /// For the shape that the session has been prepared for.
     Buffers lay_out(Planner& planner, const SessionShape& shape, int n, Size size, const Thresholds& t) const {
         Buffers b;
-        // Describe the outputs without data first: how many anchors there are decides the candidates' room.
-        const ops::HeadView heads = make_heads(setup_, shape, {}, DType::f32, n, size);
+        ShapeReader reader = make_reader(setup_, shape, DType::f32, n, size, t);
         const auto images = static_cast<size_t>(n);
-        const auto capacity = static_cast<size_t>(heads.total_anchors);
-        const auto slots = images * static_cast<size_t>(t.max_det);
-        const auto pose = static_cast<size_t>(setup_.spec.keypoints) * 3;
         b.input = planner.take<float>(images * 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width));
         for (const auto& output : shape.outputs) b.outputs.push_back(planner.take<float>(product(output)));
+        b.read_outputs = in_spec_order(setup_, b.outputs);
         b.io_bytes = planner.used();
         b.placements = planner.take<math::Letterbox>(images);
-        b.candidates.capacity = heads.total_anchors;
-        b.candidates.counts = planner.take<int32_t>(images);
-        b.candidates.boxes = planner.take<float>(images * capacity * 4);
-        b.candidates.scores = planner.take<float>(images * capacity);
-        b.candidates.classes = planner.take<int32_t>(images * capacity);
-        b.candidates.anchors = planner.take<int32_t>(images * capacity);
-        b.candidate_keypoints = t.oks ? planner.take<float>(images * capacity * pose) : nullptr;
-        b.kept.max_det = t.max_det;
-        b.kept.counts = planner.take<int32_t>(images);
-        b.kept.indices = planner.take<int32_t>(slots);
-        b.poses.boxes = planner.take<float>(slots * 4);
-        b.poses.scores = planner.take<float>(slots);
-        b.poses.class_ids = planner.take<int32_t>(slots);
-        b.poses.keypoints = planner.take<float>(slots * pose);
-        // The three operations run one after the other, so one scratch serves all.
-        const Device device = setup_.session.info().device;
-        b.workspace.bytes = std::max({ops::Letterbox(setup_.spec, size).workspace_bytes(images, device),
-                                      ops::Decode(setup_.spec).workspace_bytes(heads, device),
-                                      make_nms(setup_.spec, t).workspace_bytes(n, heads.total_anchors, device)});
+        b.reader = std::move(reader.reader);
+        b.read.held = planner.take<char>(reader.memory.held);
+        b.read.results = lay_out_results(planner, images, t, setup_.spec.keypoints);
+        // The letterbox is done when the outputs are read, so one scratch serves both.
+        b.workspace.bytes =
+            std::max(ops::Letterbox(setup_.spec, size).workspace_bytes(images, setup_.session.info().device),
+                     reader.memory.scratch);
         b.workspace.data = planner.take<char>(b.workspace.bytes);
+        b.read.scratch = b.workspace;
         b.workspace_bytes = planner.used() - b.io_bytes;
         b.batch = n;
         b.size = size;
@@ -199,18 +181,10 @@ private:
         setup_.session.run(b.input, b.outputs, ctx);
         times.network += watch.lap();
 
-        const SessionShape& shape = setup_.session.prepare(run.batch, run.size);
-        const ops::Decode decode(setup_.spec);
-        ops::HeadView heads = make_heads(setup_, shape, b.outputs, DType::f32, run.batch, run.size);
-        heads.batch = run.count;  // slots behind the last frame of a part-filled batch hold nothing
-        decode(heads, t.conf, b.candidates, b.workspace, ctx);
-        times.decode += watch.lap();
-        if (t.oks) decode.keypoints(heads, b.candidates, b.candidate_keypoints, ctx);
-        make_nms(setup_.spec, t)(b.candidates, run.count, b.candidate_keypoints, b.kept, b.workspace, ctx);
-        decode.poses(heads, b.candidates, b.kept, b.placements, b.poses, ctx);
+        b.reader->read(b.read_outputs, run.count, t, b.placements, b.read, ctx, [&] { times.decode += watch.lap(); });
         for (size_t i = 0; i < static_cast<size_t>(run.count); ++i)
-            out[run.first + i] = take_poses({b.kept.counts, b.poses}, i, t.max_det, setup_.spec.keypoints,
-                                            work.frame_size(run.first + i));
+            out[run.first + i] =
+                take_poses(b.read.results, i, t.max_det, setup_.spec.keypoints, work.frame_size(run.first + i));
         times.nms += watch.lap();
     }
 

@@ -11,28 +11,20 @@ DevicePoses::Memory::~Memory() = default;
 
 namespace engine {
 
-ops::Nms make_nms(const ModelSpec& spec, const Thresholds& thresholds) {
-    ops::NmsParams params;
-    params.threshold = thresholds.iou;
-    params.max_det = thresholds.max_det;
-    params.agnostic = thresholds.agnostic;
-    params.suppress = spec.layout != Layout::final;
-    params.similarity = thresholds.oks ? ops::Similarity::oks : ops::Similarity::iou;
-    return ops::Nms(params, spec.sigmas);
+ShapeReader make_reader(const Setup& setup, const SessionShape& shape, DType dtype, int batch, Size size,
+                        const Thresholds& thresholds) {
+    families::OutputShapes outputs{{}, dtype, batch, size};
+    for (const int o : setup.output_order) outputs.shapes.push_back(shape.outputs[static_cast<size_t>(o)]);
+    ShapeReader out;
+    out.reader = families::family_of(setup.spec).default_reader(setup.spec);
+    out.memory = out.reader->plan(outputs, thresholds, setup.session.info().device);
+    return out;
 }
 
-ops::HeadView make_heads(const Setup& setup, const SessionShape& shape, const std::vector<void*>& data, DType dtype,
-                         int batch, Size size) {
-    std::vector<std::vector<int64_t>> shapes;
-    std::vector<const void*> pointers;
-    for (const int o : setup.output_order) {
-        shapes.push_back(shape.outputs[static_cast<size_t>(o)]);
-        pointers.push_back(data.empty() ? nullptr : data[static_cast<size_t>(o)]);
-    }
-    const ops::HeadView heads = ops::Decode(setup.spec).view(shapes, pointers, dtype, size);
-    require(heads.batch == batch, ErrorCode::model, "model ", setup.spec.name, ": a batch of ", batch,
-            " gives outputs for ", heads.batch);
-    return heads;
+std::vector<const void*> in_spec_order(const Setup& setup, const std::vector<void*>& outputs) {
+    std::vector<const void*> out;
+    for (const int o : setup.output_order) out.push_back(outputs[static_cast<size_t>(o)]);
+    return out;
 }
 
 std::string mebibytes(size_t bytes) {
@@ -56,6 +48,17 @@ size_t product(const std::vector<int64_t>& shape) {
     size_t count = 1;
     for (const int64_t d : shape) count *= static_cast<size_t>(d);
     return count;
+}
+
+ResultArrays lay_out_results(Planner& planner, size_t images, const Thresholds& thresholds, int keypoints) {
+    const size_t slots = images * static_cast<size_t>(thresholds.max_det);
+    ResultArrays results;
+    results.counts = planner.take<int32_t>(images);
+    results.poses.boxes = planner.take<float>(slots * 4);
+    results.poses.scores = planner.take<float>(slots);
+    results.poses.class_ids = planner.take<int32_t>(slots);
+    results.poses.keypoints = planner.take<float>(slots * static_cast<size_t>(keypoints) * 3);
+    return results;
 }
 
 Poses take_poses(const ResultArrays& results, size_t i, int max_det, int keypoints, Size size) {

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "core/buffer.hpp"
 #include "core/thread_pool.hpp"
+#include "families/family.hpp"
 #include "trtpose/device_poses.hpp"
 #include "trtpose/engine.hpp"
-#include "trtpose/ops/decode.hpp"
-#include "trtpose/ops/nms.hpp"
 #include "trtpose/session.hpp"
 
 namespace trtpose::engine {
@@ -70,12 +70,16 @@ std::unique_ptr<Pipeline> make_cpu_pipeline(const Setup& setup);
 /// Throws Error(device). Built with CUDA alone.
 std::unique_ptr<Pipeline> make_cuda_pipeline(const Setup& setup);
 
-/// NMS as a call wants it.
-ops::Nms make_nms(const ModelSpec& spec, const Thresholds& thresholds);
+/// What turns the network's outputs at one shape into poses, and the memory that takes.
+struct ShapeReader {
+    std::unique_ptr<families::PoseReader> reader;
+    families::ReaderMemory memory;
+};
+ShapeReader make_reader(const Setup& setup, const SessionShape& shape, DType dtype, int batch, Size size,
+                        const Thresholds& thresholds);
 
-/// The network's outputs at a shape; `data` holds one pointer per session output, null while only measuring.
-ops::HeadView make_heads(const Setup& setup, const SessionShape& shape, const std::vector<void*>& data, DType dtype,
-                         int batch, Size size);
+/// The session's outputs in the order of the spec's.
+std::vector<const void*> in_spec_order(const Setup& setup, const std::vector<void*>& outputs);
 
 /// "model people at batch 2 and 64×96".
 std::string shape_name(const Setup& setup, int batch, Size size);
@@ -88,13 +92,12 @@ std::string mebibytes(size_t bytes);
 
 size_t product(const std::vector<int64_t>& shape);
 
-/// Result arrays of N images with room for max_det poses, brought to the host: counts and what poses() wrote.
-struct ResultArrays {
-    int32_t* counts = nullptr;
-    ops::PoseArrays poses;
-};
+using families::ResultArrays;
 
-/// Image i of `results`, in the pixels of a frame of `size`.
+/// Counts and poses of `images` images with room for max_det each, as parts of a block.
+ResultArrays lay_out_results(Planner& planner, size_t images, const Thresholds& thresholds, int keypoints);
+
+/// Image i of `results`, brought to the host, in the pixels of a frame of `size`.
 Poses take_poses(const ResultArrays& results, size_t i, int max_det, int keypoints, Size size);
 
 }  // namespace trtpose::engine

@@ -34,14 +34,11 @@ struct Buffers {
     bool oks = false;
     void* input = nullptr;
     std::vector<void*> outputs;
-    ops::HeadView heads;
+    std::vector<const void*> read_outputs;  ///< the same in the spec's order
     math::Letterbox* placements = nullptr;
-    ops::Candidates candidates;
-    float* candidate_keypoints = nullptr;  ///< for OKS alone
-    int32_t* kept_indices = nullptr;
-    ResultArrays results;
-    size_t results_bytes = 0;  ///< of the block that `results` are parts of; it begins with the counts
-    Workspace workspace;
+    std::unique_ptr<families::PoseReader> reader;
+    families::ReadBuffers read;
+    size_t results_bytes = 0;  ///< of the block that the results are parts of; it begins with the counts
     size_t io_bytes = 0, bytes = 0;
 };
 
@@ -137,9 +134,9 @@ public:
                 to_string(input_dtype_), "; float32 and float16 can be made");
         for (size_t i = 0; i < setup.output_order.size(); ++i) {
             const TensorInfo& output = info.outputs[static_cast<size_t>(setup.output_order[i])];
-            if (i == 0) heads_dtype_ = output.dtype;
-            require(readable(output.dtype) && output.dtype == heads_dtype_, ErrorCode::model, "model ", setup.spec.name,
-                    ": output '", output.name, "' is ", to_string(output.dtype),
+            if (i == 0) outputs_dtype_ = output.dtype;
+            require(readable(output.dtype) && output.dtype == outputs_dtype_, ErrorCode::model, "model ",
+                    setup.spec.name, ": output '", output.name, "' is ", to_string(output.dtype),
                     "; all outputs must be float32 or all float16");
         }
         require_cuda_device(device_.index);
@@ -187,9 +184,9 @@ public:
                 });
                 start(work, run, t, &arrival);
                 const Buffers& b = buffers_;
-                check(
-                    cudaMemcpyAsync(arrival.host, b.results.counts, b.results_bytes, cudaMemcpyDeviceToHost, compute()),
-                    "bring the poses to the host");
+                check(cudaMemcpyAsync(arrival.host, b.read.results.counts, b.results_bytes, cudaMemcpyDeviceToHost,
+                                      compute()),
+                      "bring the poses to the host");
                 arrival.done.record(compute());
                 arrival.run = &run;
             }
@@ -209,19 +206,18 @@ public:
         if (work.count() == 0) return out;
         guarded([&] {
             const size_t largest = check_work(work);
-            ResultArrays all;
             Planner measure;
-            lay_out_results(measure, work.count(), t, all);
+            lay_out_results(measure, work.count(), t, setup_.spec.keypoints);
             auto memory = std::make_shared<CudaPoses>(device_.index, streams_, results_);
             memory->own(take_results(measure.used(), work.count(), t));
             Planner planner(memory->data());
-            lay_out_results(planner, work.count(), t, all);
+            const ResultArrays all = lay_out_results(planner, work.count(), t, setup_.spec.keypoints);
             const auto pose = static_cast<size_t>(setup_.spec.keypoints) * 3;
             const auto max_det = static_cast<size_t>(t.max_det);
             for (const Run& run : work.runs) {
                 make_ready(run, t, largest, [] {});
                 start(work, run, t, nullptr);
-                const ResultArrays& found = buffers_.results;
+                const ResultArrays& found = buffers_.read.results;
                 const auto keep = [&](auto* to, const auto* from, size_t each) {
                     check(cudaMemcpyAsync(to + run.first * each, from,
                                           static_cast<size_t>(run.count) * each * sizeof(*from),
@@ -292,15 +288,6 @@ private:
 
     // ---- Memory ----------------------------------------------------------------------------------------------------
 
-    void lay_out_results(Planner& planner, size_t images, const Thresholds& t, ResultArrays& results) const {
-        const size_t slots = images * static_cast<size_t>(t.max_det);
-        results.counts = planner.take<int32_t>(images);
-        results.poses.boxes = planner.take<float>(slots * 4);
-        results.poses.scores = planner.take<float>(slots);
-        results.poses.class_ids = planner.take<int32_t>(slots);
-        results.poses.keypoints = planner.take<float>(slots * static_cast<size_t>(setup_.spec.keypoints) * 3);
-    }
-
     Buffers lay_out(Planner& planner, const SessionShape& shape, int batch, Size size, const Thresholds& t) const {
         Buffers b;
         b.batch = batch;
@@ -316,27 +303,16 @@ private:
             b.outputs.push_back(planner.take<char>(product(shape.outputs[i]) * each));
         }
         const size_t before_results = planner.used();
-        lay_out_results(planner, images, t, b.results);
+        b.read.results = lay_out_results(planner, images, t, setup_.spec.keypoints);
         b.io_bytes = planner.used();
         b.results_bytes = planner.used() - before_results;
-        b.heads = make_heads(setup_, shape, b.outputs, heads_dtype_, batch, size);
-        const auto capacity = static_cast<size_t>(b.heads.total_anchors);
+        b.read_outputs = in_spec_order(setup_, b.outputs);
+        ShapeReader reader = make_reader(setup_, shape, outputs_dtype_, batch, size, t);
+        b.reader = std::move(reader.reader);
         b.placements = planner.take<math::Letterbox>(images);
-        b.candidates.capacity = b.heads.total_anchors;
-        b.candidates.counts = planner.take<int32_t>(images);
-        b.candidates.boxes = planner.take<float>(images * capacity * 4);
-        b.candidates.scores = planner.take<float>(images * capacity);
-        b.candidates.classes = planner.take<int32_t>(images * capacity);
-        b.candidates.anchors = planner.take<int32_t>(images * capacity);
-        if (t.oks) {
-            b.candidate_keypoints =
-                planner.take<float>(images * capacity * static_cast<size_t>(setup_.spec.keypoints) * 3);
-        }
-        b.kept_indices = planner.take<int32_t>(images * static_cast<size_t>(t.max_det));
-        // Decode and NMS run one after the other, so one scratch serves both.
-        b.workspace.bytes = std::max(ops::Decode(setup_.spec).workspace_bytes(b.heads, device_),
-                                     make_nms(setup_.spec, t).workspace_bytes(batch, b.heads.total_anchors, device_));
-        b.workspace.data = planner.take<char>(b.workspace.bytes);
+        b.read.held = planner.take<char>(reader.memory.held);
+        b.read.scratch.bytes = reader.memory.scratch;
+        b.read.scratch.data = planner.take<char>(reader.memory.scratch);
         b.bytes = planner.used();
         return b;
     }
@@ -626,7 +602,7 @@ private:
         });
     }
 
-    // ---- Network, decode, NMS --------------------------------------------------------------------------------------
+    // ---- Network and poses ------------------------------------------------------------------------------------------
 
     /// `mark` is called with the events of `clock`, if there is one, where they belong.
     template <typename Mark>
@@ -635,15 +611,9 @@ private:
         const Context ctx = context(stream);
         setup_.session.run(b.input, b.outputs, ctx);
         if (clock) mark(clock->inferred);
-        const ops::Decode decode(setup_.spec);
-        ops::HeadView heads = b.heads;
-        heads.batch = run.count;  // slots behind the last frame of a part-filled batch hold nothing
-        decode(heads, t.conf, b.candidates, b.workspace, ctx);
-        if (t.oks) decode.keypoints(heads, b.candidates, b.candidate_keypoints, ctx);
-        if (clock) mark(clock->decoded);
-        const ops::Detections kept{b.results.counts, b.kept_indices, t.max_det};
-        make_nms(setup_.spec, t)(b.candidates, run.count, b.candidate_keypoints, kept, b.workspace, ctx);
-        decode.poses(heads, b.candidates, kept, b.placements, b.results.poses, ctx);
+        b.reader->read(b.read_outputs, run.count, t, b.placements, b.read, ctx, [&] {
+            if (clock) mark(clock->decoded);
+        });
     }
 
     void enqueue_now(const Run& run, const Thresholds& t, const Arrival* clock) {
@@ -702,8 +672,8 @@ private:
             times.nms += elapsed_ms(arrival.decoded, arrival.done);
         }
         Planner planner(arrival.host);
-        ResultArrays results;
-        lay_out_results(planner, static_cast<size_t>(run->batch), t, results);
+        const ResultArrays results =
+            lay_out_results(planner, static_cast<size_t>(run->batch), t, setup_.spec.keypoints);
         for (size_t i = 0; i < static_cast<size_t>(run->count); ++i)
             out[run->first + i] =
                 take_poses(results, i, t.max_det, setup_.spec.keypoints, work.frame_size(run->first + i));
@@ -711,7 +681,7 @@ private:
 
     Setup setup_;
     Device device_;
-    DType input_dtype_ = DType::f32, heads_dtype_ = DType::f32;
+    DType input_dtype_ = DType::f32, outputs_dtype_ = DType::f32;
     std::shared_ptr<Streams> streams_;
     std::shared_ptr<ResultBlocks> results_ = std::make_shared<ResultBlocks>();
     std::unique_ptr<Resources> own_;
