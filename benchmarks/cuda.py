@@ -35,6 +35,21 @@ def run_binary(binary: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return lines[0], lines[1:]
 
 
+def torch_microseconds(run: Any) -> float:
+    import torch
+
+    times: list[float] = []
+    for i in range(25):
+        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        run()
+        stop.record()
+        torch.cuda.synchronize()
+        if i >= 5:
+            times.append(start.elapsed_time(stop) * 1000)
+    return round(statistics.median(times), 2)
+
+
 def run_torch() -> dict[str, Any]:
     """Decode and greedy NMS as people write them with torchvision, letterbox by interpolate; empty without torch."""
     try:
@@ -48,22 +63,10 @@ def run_torch() -> dict[str, Any]:
     except ImportError:
         return {"skipped": "torchvision is not installed"}
 
-    def measure(run: Any) -> float:
-        times: list[float] = []
-        for i in range(25):
-            start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            start.record()
-            run()
-            stop.record()
-            torch.cuda.synchronize()
-            if i >= 5:
-                times.append(start.elapsed_time(stop) * 1000)
-        return round(statistics.median(times), 2)
-
     out: dict[str, Any] = {"torch": torch.__version__, "us": {}}
     big = torch.empty(1 << 28, dtype=torch.uint8, device="cuda")
     other = torch.empty_like(big)
-    out["bandwidth_gb_per_s"] = round(2 * big.numel() / measure(lambda: other.copy_(big)) / 1000, 1)
+    out["bandwidth_gb_per_s"] = round(2 * big.numel() / torch_microseconds(lambda: other.copy_(big)) / 1000, 1)
     for batch in (1, 8, 32):
         frames = torch.randint(0, 256, (batch, 1080, 1920, 3), dtype=torch.uint8, device="cuda")
 
@@ -94,9 +97,46 @@ def run_torch() -> dict[str, Any]:
                 boxes = torch.cat((image[:, :2] - half, image[:, :2] + half), 1)
                 image[nms(boxes, scores, 0.65)[:300]]
 
-        out["us"][f"letterbox batch {batch}"] = measure(letterbox)
-        out["us"][f"decode+nms batch {batch}"] = measure(postprocess)
+        out["us"][f"letterbox batch {batch}"] = torch_microseconds(letterbox)
+        out["us"][f"decode+nms batch {batch}"] = torch_microseconds(postprocess)
     return out
+
+
+def efficient_nms_graph(batch: int, count: int) -> bytes:
+    """An ONNX of that one node over ``boxes`` and ``scores`` of ``count`` anchors."""
+    from onnx import TensorProto, helper
+
+    shapes = {
+        "num": [batch, 1],
+        "kept": [batch, 300, 4],
+        "kept_scores": [batch, 300],
+        "kept_classes": [batch, 300],
+    }
+    whole = ("num", "kept_classes")
+    node = helper.make_node(
+        "EfficientNMS_TRT",
+        ["boxes", "scores"],
+        list(shapes),
+        plugin_version="1",
+        score_threshold=0.25,
+        iou_threshold=0.65,
+        max_output_boxes=300,
+        background_class=-1,
+        score_activation=0,
+        box_coding=0,
+    )
+    inputs = [("boxes", [batch, count, 4]), ("scores", [batch, count, 1])]
+    graph = helper.make_graph(
+        [node],
+        "efficient_nms",
+        [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in inputs],
+        [
+            helper.make_tensor_value_info(key, TensorProto.INT32 if key in whole else TensorProto.FLOAT, shape)
+            for key, shape in shapes.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
 
 
 def run_efficient_nms(builder: Path | None) -> dict[str, Any]:
@@ -110,7 +150,6 @@ def run_efficient_nms(builder: Path | None) -> dict[str, Any]:
     try:
         import numpy as np
         import onnx
-        from onnx import TensorProto, helper
     except ImportError as error:
         return {"skipped": f"{error.name} is not installed"}
     count = sum(ANCHORS * (SIDE // s) ** 2 for s in STRIDES)
@@ -118,37 +157,7 @@ def run_efficient_nms(builder: Path | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for batch in (1, 8, 32):
-            shapes = {
-                "num": [batch, 1],
-                "kept": [batch, 300, 4],
-                "kept_scores": [batch, 300],
-                "kept_classes": [batch, 300],
-            }
-            whole = ("num", "kept_classes")
-            node = helper.make_node(
-                "EfficientNMS_TRT",
-                ["boxes", "scores"],
-                list(shapes),
-                plugin_version="1",
-                score_threshold=0.25,
-                iou_threshold=0.65,
-                max_output_boxes=300,
-                background_class=-1,
-                score_activation=0,
-                box_coding=0,
-            )
-            inputs = [("boxes", [batch, count, 4]), ("scores", [batch, count, 1])]
-            graph = helper.make_graph(
-                [node],
-                "efficient_nms",
-                [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in inputs],
-                [
-                    helper.make_tensor_value_info(key, TensorProto.INT32 if key in whole else TensorProto.FLOAT, shape)
-                    for key, shape in shapes.items()
-                ],
-            )
-            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-            (folder / "m.onnx").write_bytes(model.SerializeToString())
+            (folder / "m.onnx").write_bytes(efficient_nms_graph(batch, count))
             for label, above in (("about 30", 30), ("about 2,000", 2000)):
                 rng = np.random.default_rng(4)
                 corner = rng.uniform(0, SIDE - 120, (batch, count, 2)).astype(np.float32)
@@ -159,7 +168,7 @@ def run_efficient_nms(builder: Path | None) -> dict[str, Any]:
                 boxes.tofile(folder / "boxes")
                 scores.tofile(folder / "scores")
                 command = [str(builder), str(folder / "m.onnx"), str(folder / "plan"), "--plugins", "--time", "100"]
-                for key, _ in inputs:
+                for key in ("boxes", "scores"):
                     command += ["--input", key, str(folder / key)]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:

@@ -85,6 +85,22 @@ def rtx_megabytes(path: Path, shape: tuple[int, int]) -> float | str:
     return round(len(plan) / 1e6, 2)
 
 
+def demo_groups(work: Path, model: Path, calibration: Path, method: str, measured: dict[str, Any]) -> dict[str, Any]:
+    """What each group of layers loses alone; its table and picture are left in ``work``."""
+    from trtpose.quantize import quantize
+
+    # One evaluation for each group: fewer pictures do for telling the groups apart.
+    few = {**measured, "limit": GROUPS_ON}
+    table = quantize(model, calibration, output=work / "x.onnx", method=method, sensitivity=True, **few).report
+    for suffix in (".md", ".png"):
+        table.write(work / f"demo{suffix}")
+    groups = [
+        {"name": g.name, "gmacs": round(g.gmacs, 4), "lost": None if g.loss is None else round(g.loss, 3)}
+        for g in table.groups
+    ]
+    return {"groups_measured_on": table.measured_on, "groups": groups}
+
+
 def bench_demo(work: Path, threads: int) -> dict[str, Any]:
     import cv2
 
@@ -118,16 +134,7 @@ def bench_demo(work: Path, threads: int) -> dict[str, Any]:
         }
         if method == METHODS[0]:
             files["int8"] = (target, None, None)
-            # One evaluation for each group: fewer pictures do for telling the groups apart.
-            few = {**measured, "limit": GROUPS_ON}
-            table = quantize(model, calibration, output=work / "x.onnx", method=method, sensitivity=True, **few).report
-            result["groups_measured_on"] = table.measured_on
-            result["groups"] = [
-                {"name": g.name, "gmacs": round(g.gmacs, 4), "lost": None if g.loss is None else round(g.loss, 3)}
-                for g in table.groups
-            ]
-            for suffix in (".md", ".png"):
-                table.write(work / f"demo{suffix}")
+            result.update(demo_groups(work, model, calibration, method, measured))
             half_scales = work / "demo.int8-fp16.onnx"
             again = quantize(model, calibration, output=half_scales, fp16=True, measure=False, keep=report.kept)
             result["int8_fp16_scales_rtx_plan_mb"] = rtx_megabytes(again.path, report.size)
@@ -167,18 +174,24 @@ def search(report: Any) -> dict[str, Any]:
     }
 
 
-def bench_shared(work: Path, shared: Path, threads: int) -> dict[str, Any]:
-    import cv2
-
-    from trtpose.quantize import quantize
-    from trtpose.quantize.half import convert
-
+def photograph_halves(work: Path, shared: Path) -> tuple[Path, Path]:
+    """Two folders, each with every other photograph."""
     photographs = sorted((shared / "images").glob("*.jpg"))
     halves = (work / "photographs-1", work / "photographs-2")
     for number, folder in enumerate(halves):
         folder.mkdir(parents=True, exist_ok=True)
         for path in photographs[number::2]:
             shutil.copy(path, folder)
+    return halves
+
+
+def bench_shared(work: Path, shared: Path, threads: int) -> dict[str, Any]:
+    import cv2
+
+    from trtpose.quantize import quantize
+    from trtpose.quantize.half import convert
+
+    halves = photograph_halves(work, shared)
     spec = ROOT / "tests" / "data" / "yolov7-lite-t-face5.json"
     result: dict[str, Any] = {}
     for name, known, size in (("yolov7-lite-t-face5", spec, 640), ("yolo26n-pose-256", None, None)):
