@@ -359,7 +359,7 @@ TEST_F(EngineTest, OksNeedsSigmas) {
 }
 
 TEST_F(EngineTest, MemoryIsPlannedBeforeTheFirstFrame) {
-    if (fake_sessions_are_on_cuda()) GTEST_SKIP() << "on CUDA the staging gives way first, see pipeline_test.cpp";
+    if (fake_sessions_are_on_cuda()) GTEST_SKIP() << "on CUDA the staging gives way first, see tests/emulation/memory_test.cpp";
     EngineOptions options;
     options.batch = 2;
     Engine engine = make(options);
@@ -394,7 +394,7 @@ TEST_F(EngineTest, MemoryThatCannotBeHadIsABudgetError) {
 }
 
 TEST_F(EngineTest, ACallThatGoesOverTheBudgetFailsAloneAndTheEngineGoesOn) {
-    if (fake_sessions_are_on_cuda()) GTEST_SKIP() << "on CUDA the staging gives way first, see pipeline_test.cpp";
+    if (fake_sessions_are_on_cuda()) GTEST_SKIP() << "on CUDA the staging gives way first, see tests/emulation/memory_test.cpp";
     EngineOptions options;
     options.vram_budget = make().memory().total();
     Engine engine = make(options);

@@ -19,7 +19,7 @@ function(trtpose_tensorrt_test name objects)
       target_compile_definitions(trtpose_double_rtx_${_api} PRIVATE TRTPOSE_DOUBLE_NUMBER=10701)
       set_target_properties(trtpose_double_rtx_${_api} PROPERTIES
         LIBRARY_OUTPUT_DIRECTORY "${_folder}" PREFIX "" OUTPUT_NAME libtensorrt_rtx SUFFIX ".so.1")
-      add_library(trtpose_double_objects_${_api} OBJECT tensorrt/double.cpp
+      add_library(trtpose_double_objects_${_api} OBJECT tensorrt/double.cpp tensorrt/double_context.cpp
         "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/kept_file.cpp"
         "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/session.cpp")
       target_link_libraries(trtpose_double_objects_${_api} PRIVATE trtpose_compile)
