@@ -7,37 +7,26 @@ of the extras ``tensorrt`` and ``rtx``; nothing here is imported by the rest of 
 
 from __future__ import annotations
 
-import ast
-import datetime as dt
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from .. import _core, _files
-from ..errors import BudgetError, InputError, ModelError
-from ..spec import METADATA_KEY, ModelSpec
-from . import compiler, engine_file, onnx_model, options, tensorrt_api
-from . import driver as drivers
+from ..spec import ModelSpec
+from . import budget, compiler, engine_file, onnx_model
+from .budget import mib
 from .builder_config import Request
+from .description import describe
+from .onnx_precision import TypedNetwork, put_precision_in
+from .options import Options, parse_batch, parse_capabilities, parse_imgsz, parse_size
 from .precision import Shares
-from .timing_cache import TimingCache, default_path
+from .resolve import Resolved, resolve
 
-if TYPE_CHECKING:
-    import onnx
-
-__all__ = ["Built", "build"]
-
-_WORKSPACE_SHARE = 4
-"""The part of a memory budget that one layer may take as scratch: the rest is for weights, tensors and CUDA itself."""
-
-_CONTEXT_BYTES = 512 << 20
-"""What a CUDA context and loaded kernels may take of a card, as a rule; the builder's trials get the rest."""
+__all__ = ["Built", "Options", "build", "build_engine"]
 
 
 @dataclass(frozen=True)
@@ -94,158 +83,74 @@ class Built:
         memory = cast("dict[str, int | None]", engine["memory"])
         if memory["activations"] is not None:
             lines.append(
-                f"device memory: weights {_mib(memory['weights'] or 0)}, intermediate tensors "
-                f"{_mib(memory['activations'])}"
+                f"device memory: weights {mib(memory['weights'] or 0)}, intermediate tensors "
+                f"{mib(memory['activations'])}"
             )
         lines.append(f"wrote {self.path} ({self.size / 1e6:.1f} MB) in {self.seconds:.1f} s")
         return lines
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.0f} MiB"
 
 
 def _quiet(line: str) -> None:
     del line
 
 
-@dataclass(frozen=True)
-class _Graph:
-    """A graph of the precision asked for, ready for the parser."""
-
-    proto: onnx.ModelProto
-    keep: tuple[str, ...]
-
-
-def _prepare(
-    model: onnx_model.OnnxModel,
-    asked: str,
-    calib: Path | None,
-    keep: Sequence[str],
+def build_engine(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
+    options: Options,
     *,
-    strongly_typed: bool,
-    report: Callable[[str], None],
-    shapes: onnx_model.Shapes | None = None,
+    report: Callable[[str], None] | None = None,
     progress: Callable[[str, float], None] | None = None,
-) -> _Graph:
-    """Put the precision into the graph, or, for TensorRT 8, find the nodes that keep FP32."""
-    proto = model.proto
-    quantised = onnx_model.is_quantised(proto)
-    if quantised:
-        if calib is not None:
-            raise InputError(f"{model.path}: has Q/DQ pairs and needs no calibration; leave --calib out")
-        if asked != "int8":
-            raise ModelError(
-                f"{model.path}: its Q/DQ pairs make it INT8, and {asked} was asked; use --int8, or give the ONNX it "
-                "was quantised from"
-            )
-        onnx_model.refuse_unfit_pairs(model.path, proto, float_scales=not strongly_typed)
-    elif asked == "int8":
-        if calib is None:
-            raise InputError(
-                f"{model.path}: INT8 needs ranges, and it has no Q/DQ pairs; give a folder of pictures with --calib, "
-                "or quantise it with: trtpose quantize"
-            )
-        proto = _quantise(model, calib, keep, shapes, report, progress)
-        onnx_model.refuse_unfit_pairs(model.path, proto, float_scales=not strongly_typed)
-    elif calib is not None:
-        raise InputError(f"{model.path}: --calib is for --int8, and {asked} was asked")
-    if asked == "int8":
-        onnx_model.store_weights(proto, as_int8=strongly_typed)
-    for node in proto.graph.node:
-        # Layers are known by the names of their nodes, in what is kept in FP32 as in errors.
-        if not node.name and node.output:
-            node.name = f"{node.op_type}/{node.output[0]}"
-    if asked == "fp32":
-        return _Graph(proto, ())
-    if onnx_model.is_half(proto):
-        if not strongly_typed:
-            report(f"{model.path}: is FP16 already; TensorRT 8 decides by itself which layers keep FP32")
-        return _Graph(proto, ())
-    from ..quantize.fp16 import to_fp16
-
-    half = to_fp16(proto, keep=keep)
-    return _Graph(half.model if strongly_typed else proto, tuple(half.kept))
+) -> Built:
+    """Build an engine file from ONNX as ``options`` say; arguments and errors as of :func:`build`."""
+    say = report or _quiet
+    source = Path(model)
+    target = Path(output) if output is not None else source.with_suffix(".engine")
+    resolved = resolve(source, target, options, say)
+    network = put_precision_in(resolved, options, report=say, progress=progress)
+    budget.refuse_weights(source, network.weights, options)
+    request = _request(resolved, network, options)
+    began = time.perf_counter()
+    compiled = compiler.compile_plan(
+        resolved.library, request, resolved.driver, report=say, progress=progress, inspect=resolved.runs_here
+    )
+    seconds = time.perf_counter() - began
+    if request.cache is not None and request.cache.problem:
+        say(request.cache.problem)
+    budget.refuse_engine(source, compiled.weights or network.weights, compiled.activations, options)
+    size = engine_file.write(target, describe(resolved, network, compiled, options), compiled.plan)
+    return Built(
+        path=target,
+        spec=ModelSpec.from_dict(network.fields, source=str(target)),
+        runtime=resolved.library.runtime,
+        version=resolved.library.version,
+        precision=options.precision,
+        network=compiled.network,
+        engine=compiled.engine,
+        shapes=resolved.shapes,
+        size=size,
+        seconds=seconds,
+        header=engine_file.read(target, check=False).header,
+        warnings=compiled.warnings,
+        runs_here=resolved.runs_here,
+    )
 
 
-def _quantise(
-    model: onnx_model.OnnxModel,
-    calib: Path,
-    keep: Sequence[str],
-    shapes: onnx_model.Shapes | None,
-    say: Callable[[str], None],
-    progress: Callable[[str, float], None] | None,
-) -> onnx.ModelProto:
-    from ..quantize import quantize
-
-    def step(stage: str, done: int, total: int) -> None:
-        if progress is not None:
-            progress(stage, done / max(total, 1))
-
-    with tempfile.TemporaryDirectory(prefix="trtpose-") as folder:
-        proto = quantize(
-            model.path,
-            calib,
-            output=Path(folder) / "int8.onnx",
-            spec=model.spec,
-            imgsz=None if shapes is None or min(model.shape[2:]) > 0 else shapes.imgsz.best,
-            keep=keep,
-            report=say,
-            progress=step,
-            on_error=lambda error: say(f"left out: {error}"),
-        ).model
-    if shapes is not None:
-        onnx_model.write_shapes(proto, model.input, shapes)
-    return proto
-
-
-def _literals(values: Mapping[str, str]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        try:
-            result[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            result[key] = value
-    return result
-
-
-def _description(
-    model: onnx_model.OnnxModel, spec: Mapping[str, Any], shapes: onnx_model.Shapes, asked: str
-) -> dict[str, Any]:
-    """The keys that readers of Ultralytics' engine files look for: those of the ONNX, completed from the spec."""
-    from ..export import metadata
-
-    height, width = shapes.imgsz.best
-    plain = metadata(model.spec, (shapes.batch.high, height, width), str(model.metadata.get("license", "")))
-    plain.pop(METADATA_KEY)
-    values = {**_literals(plain), **model.metadata}
-    values["description"] = str(model.metadata.get("description") or f"{model.spec.name or 'pose network'}")
-    values["date"] = dt.datetime.now().isoformat()
-    values.setdefault("docs", "")
-    values["batch"], values["imgsz"] = shapes.batch.high, [height, width]
-    given: Any = values.get("args")
-    args: dict[str, Any] = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
-    changed = {
-        "batch": shapes.batch.high,
-        "dynamic": not shapes.fixed,
-        "half": asked != "fp32",
-        "int8": asked == "int8",
-    }
-    values["args"] = {**args, **changed}
-    values["end2end"] = spec.get("layout") == "final"
-    return values
-
-
-def _timing_cache(choice: str | os.PathLike[str] | None, lib: tensorrt_api.Library, device: Any) -> TimingCache | None:
-    if lib.runtime == "rtx":
-        if choice is not None and os.fspath(choice) != "none":
-            raise InputError("TensorRT for RTX times nothing when it builds; leave --timing-cache out")
-        return None
-    if choice is not None and os.fspath(choice) == "none":
-        return None
-    if choice is not None:
-        return TimingCache(Path(choice))
-    return TimingCache(default_path(lib.version, device.name, device.compute_capability))
+def _request(resolved: Resolved, network: TypedNetwork, options: Options) -> Request:
+    """What the library is asked."""
+    return Request(
+        name=str(resolved.model.path),
+        onnx=network.onnx,
+        nodes=network.nodes,
+        keep=network.keep,
+        shapes={} if resolved.shapes.fixed else {resolved.model.input: resolved.shapes.dims()},
+        workspace=budget.workspace_limit(options),
+        tactic_memory=budget.tactic_limit(options),
+        capabilities=resolved.capabilities,
+        cache=resolved.timing_cache,
+        device=resolved.gpu.index if resolved.gpu is not None else None,
+        options=options,
+    )
 
 
 def build(
@@ -315,155 +220,30 @@ def build(
 
     Nothing is left of an engine that is not whole.
     """
-    say = report or _quiet
-    if precision not in options.PRECISIONS:
-        raise InputError(f"precision {precision!r} is not one of {', '.join(options.PRECISIONS)}")
-    if runtime is not None and runtime not in options.RUNTIMES:
-        raise InputError(f"runtime {runtime!r} is not one of {', '.join(options.RUNTIMES)}")
-    if hardware_compatible not in options.COMPATIBILITY:
-        raise InputError(
-            f"hardware_compatible {hardware_compatible!r} is not one of {', '.join(options.COMPATIBILITY)}"
-        )
-    if opt_level is not None and not 0 <= opt_level <= 5:
-        raise InputError(f"opt_level {opt_level}: expected 0 to 5")
     given = {"conf": conf, "iou": iou, "max_det": max_det, "nms": nms}
-    frozen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if frozen and not nms_in_engine:
-        raise InputError(
-            f"{', '.join(frozen)}: thresholds are no part of an engine without nms_in_engine; give them where it is run"
-        )
-    batches, sizes = options.parse_batch(batch), options.parse_imgsz(imgsz)
-    capabilities = options.parse_capabilities(compute_capability)
-    budget = options.parse_size(vram_budget, "vram_budget")
-    scratch = options.parse_size(workspace, "workspace")
-    trials = options.parse_size(tactic_memory, "tactic_memory")
-    source = Path(model)
-    target = Path(output) if output is not None else source.with_suffix(".engine")
-    loaded = onnx_model.load(source, spec)
-    _files.check_writable(target)
-    if target.exists() and target.samefile(source):
-        raise InputError(f"{target}: is the ONNX itself and would be overwritten; choose another place for the engine")
-    driver = drivers.query()
-    kind, why = tensorrt_api.choose(runtime, driver)
-    if why:
-        say(why)
-    gpu = drivers.select(driver, device)
-    lib = tensorrt_api.open_library(kind, driver)
-    if nms_in_engine:
-        from .graft import load_plugin
-
-        load_plugin(lib)  # what is refused is refused before a long quantisation
-    if kind == "rtx":
-        capabilities = capabilities or tensorrt_api.default_capabilities(lib)
-        runs_here = gpu is not None and gpu.compute_capability in capabilities
-        if gpu is not None and not runs_here:
-            say(
-                f"the engine will not run here: {gpu.name} has compute capability {gpu.compute_capability}, it is for "
-                f"{', '.join(capabilities)}"
-            )
-    else:
-        runs_here = True
-    shapes = onnx_model.fix_shapes(loaded, batches, sizes)
-    graph = _prepare(
-        loaded,
-        precision,
-        Path(calib) if calib is not None else None,
-        keep,
-        strongly_typed=lib.strongly_typed,
-        report=say,
-        shapes=shapes,
-        progress=progress,
-    )
-    fields, proto, plugins = loaded.fields, graph.proto, []
-    if nms_in_engine:
-        from .graft import graft
-
-        grafted = graft(proto, loaded.spec, shapes=shapes, library=lib, **frozen)
-        proto, fields, plugins = grafted.model, grafted.spec.to_dict(), list(grafted.plugins)
-    weights = onnx_model.weight_bytes(proto)
-    if budget and weights > budget:
-        raise BudgetError(
-            f"{source}: its weights alone take {_mib(weights)} in {precision}, the budget is {_mib(budget)}; use a "
-            "smaller network or precision, or raise --vram-budget"
-        )
-    request = Request(
-        name=str(source),
-        onnx=proto.SerializeToString(),
-        nodes=[node.name for node in proto.graph.node],
-        asked=precision,
-        keep=graph.keep,
-        shapes={} if shapes.fixed else {loaded.input: shapes.dims()},
-        workspace=scratch or budget // _WORKSPACE_SHARE,
-        tactic_memory=trials or (max(budget - _CONTEXT_BYTES, budget // 2) if budget else 0),
-        opt_level=opt_level,
-        hardware=hardware_compatible,
-        version_compatible=version_compatible,
-        weight_streaming=weight_streaming,
-        tf32=tf32,
-        capabilities=capabilities,
-        cache=_timing_cache(timing_cache, lib, gpu),
-        device=gpu.index if gpu is not None else None,
-    )
-    del proto, graph
-    began = time.perf_counter()
-    compiled = compiler.compile_plan(lib, request, driver, report=say, progress=progress, inspect=runs_here)
-    seconds = time.perf_counter() - began
-    if request.cache is not None and request.cache.problem:
-        say(request.cache.problem)
-    if budget and compiled.activations is not None:
-        need = (compiled.weights or weights) + compiled.activations
-        if need > budget and not weight_streaming:
-            raise BudgetError(
-                f"{source}: the engine takes {_mib(compiled.weights or weights)} for weights and "
-                f"{_mib(compiled.activations)} for intermediate tensors, the budget is {_mib(budget)}; give a smaller "
-                "--batch, --imgsz or --workspace, or --weight-streaming"
-            )
-    dims = shapes.dims()
-    shares = compiled.engine or compiled.network
-    header: dict[str, Any] = {
-        **_description(loaded, fields, shapes, precision),
-        METADATA_KEY: fields,
-        engine_file.ENGINE_KEY: {
-            "format": engine_file.FORMAT,
-            "runtime": kind,
-            "version": lib.version,
-            "precision": precision,
-            "layers": dict(shares.layers),
-            "convolutions": dict(shares.convolutions),
-            "device": None
-            if kind == "rtx" or gpu is None
-            else {"name": gpu.name, "compute_capability": gpu.compute_capability},
-            "compute_capabilities": list(capabilities),
-            "hardware_compatibility": hardware_compatible,
-            "version_compatible": version_compatible,
-            "weight_streaming": weight_streaming,
-            "profiles": [{loaded.input: dims}],
-            "inputs": compiled.inputs,
-            "outputs": compiled.outputs,
-            "onnx": {"name": source.name, "sha256": loaded.sha256},
-            "plan": {},
-            "memory": {"weights": compiled.weights or weights, "activations": compiled.activations},
-            "plugins": plugins,
-            "created": dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "trtpose": _core.version(),
-        },
-    }
-    size = engine_file.write(target, header, compiled.plan)
-    return Built(
-        path=target,
-        spec=ModelSpec.from_dict(fields, source=str(target)),
-        runtime=kind,
-        version=lib.version,
+    options = Options(
         precision=precision,
-        network=compiled.network,
-        engine=compiled.engine,
-        shapes=shapes,
-        size=size,
-        seconds=seconds,
-        header=engine_file.read(target, check=False).header,
-        warnings=compiled.warnings,
-        runs_here=runs_here,
+        calib=Path(calib) if calib is not None else None,
+        runtime=runtime,
+        batch=parse_batch(batch),
+        imgsz=parse_imgsz(imgsz),
+        vram_budget=parse_size(vram_budget, "vram_budget"),
+        workspace=parse_size(workspace, "workspace"),
+        tactic_memory=parse_size(tactic_memory, "tactic_memory"),
+        opt_level=opt_level,
+        hardware_compatible=hardware_compatible,
+        version_compatible=version_compatible,
+        compute_capability=parse_capabilities(compute_capability),
+        weight_streaming=weight_streaming,
+        timing_cache=os.fspath(timing_cache) if timing_cache is not None else None,
+        tf32=tf32,
+        keep=tuple(keep),
+        nms_in_engine=nms_in_engine,
+        thresholds={key: value for key, value in given.items() if value is not None},
+        spec=spec,
+        device=device,
     )
+    return build_engine(model, output, options, report=report, progress=progress)
 
 
 class _Callable(ModuleType):

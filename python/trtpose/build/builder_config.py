@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
+from .options import Options
 from .tensorrt_api import Library, known_capabilities
 from .timing_cache import TimingCache
 
@@ -22,33 +23,26 @@ class Request:
         name: of the ONNX file, for messages.
         onnx: the serialised graph.
         nodes: names of its nodes, in order.
-        asked: ``fp32``, ``fp16`` or ``int8``.
         keep: names of nodes to compute in FP32; only of weight with weakly typed networks.
         shapes: ``min``, ``opt``, ``max`` of each input with open dimensions.
         workspace, tactic_memory: limits in bytes, 0 for the library's own.
-        opt_level: 0 to 5, None for the library's own.
-        hardware: ``none``, ``ampere_plus`` or ``same_compute_capability``.
         capabilities: RTX: compute capabilities the plan is for.
         cache: timings of earlier builds, None without.
         device: index of the GPU, None without.
+        options: what the user asked, for the rest.
     """
 
     name: str
     onnx: bytes = field(repr=False)
     nodes: Sequence[str] = field(repr=False)
-    asked: str
     keep: Collection[str]
     shapes: Mapping[str, Mapping[str, Sequence[int]]]
     workspace: int
     tactic_memory: int
-    opt_level: int | None
-    hardware: str
-    version_compatible: bool
-    weight_streaming: bool
-    tf32: bool
     capabilities: Sequence[str]
     cache: TimingCache | None
     device: int | None
+    options: Options
 
 
 def configure(library: Library, builder: Any, config: Any, request: Request) -> None:
@@ -64,9 +58,9 @@ def configure(library: Library, builder: Any, config: Any, request: Request) -> 
     _stream_weights(library, config, request)
     _target(library, config, request)
     _share_profiles(library, config)
-    if request.opt_level is not None:
-        config.builder_optimization_level = request.opt_level
-    if not request.tf32:
+    if request.options.opt_level is not None:
+        config.builder_optimization_level = request.options.opt_level
+    if not request.options.tf32:
         # TF32 keeps no more digits than FP16: what is left in FP32 is left there for its digits.
         config.clear_flag(trt.BuilderFlag.TF32)
     # One stream: less memory, and one chain of kernels in a captured graph.
@@ -96,9 +90,9 @@ def _limit_tactics(library: Library, config: Any) -> None:
 
 
 def _make_compatible(library: Library, config: Any, request: Request) -> None:
-    trt = library.trt
-    if request.hardware != "none":
-        level = getattr(trt.HardwareCompatibilityLevel, request.hardware.upper(), None)
+    trt, wanted = library.trt, request.options.hardware_compatible
+    if wanted != "none":
+        level = getattr(trt.HardwareCompatibilityLevel, wanted.upper(), None)
         if library.runtime == "rtx":
             raise InputError(
                 "hardware compatibility is a matter of TensorRT; engines for RTX are portable over the cards named by "
@@ -106,18 +100,17 @@ def _make_compatible(library: Library, config: Any, request: Request) -> None:
             )
         if level is None:
             raise InputError(
-                f"hardware compatibility {request.hardware}: {library.title} does not have it; use ampere_plus or "
-                "TensorRT 10.9"
+                f"hardware compatibility {wanted}: {library.title} does not have it; use ampere_plus or TensorRT 10.9"
             )
         config.hardware_compatibility_level = level
-    if request.version_compatible:
+    if request.options.version_compatible:
         if library.runtime == "rtx":
             raise InputError("TensorRT for RTX builds no version-compatible engines; leave --version-compatible out")
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
 
 
 def _stream_weights(library: Library, config: Any, request: Request) -> None:
-    if request.weight_streaming:
+    if request.options.weight_streaming:
         if not hasattr(library.trt.BuilderFlag, "WEIGHT_STREAMING"):
             raise InputError(f"weight streaming needs TensorRT 10 or newer, this is {library.version}; leave it out")
         config.set_flag(library.trt.BuilderFlag.WEIGHT_STREAMING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import DeviceError, ModelError
@@ -96,10 +96,11 @@ def _compile(
     if not parser.parse(request.onnx):
         raise refusal(library, request, parser_errors(parser, request.nodes), log.errors)
     config = builder.create_builder_config()
-    pinned = pin_to_fp32(library, network, config, request.asked, request.keep)
-    default = None if library.strongly_typed else "fp16" if request.asked == "int8" else request.asked
+    asked = request.options.precision
+    pinned = pin_to_fp32(library, network, config, asked, request.keep)
+    default = None if library.strongly_typed else "fp16" if asked == "int8" else asked
     shares = precision.of_network(network, default=default, pinned=pinned)
-    precision.verify(request.asked, shares, request.name)
+    precision.verify(asked, shares, request.name)
     configure(library, builder, config, request)
     monitor: Any = None
     if hasattr(trt, "IProgressMonitor"):
@@ -131,7 +132,7 @@ def _compile(
 def _inspected(library: Library, request: Request, compiled: Compiled, log: Any) -> Compiled:
     trt = library.trt
     runtime = trt.Runtime(log)
-    if request.version_compatible:
+    if request.options.version_compatible:
         runtime.engine_host_code_allowed = True
     log.errors.clear()
     engine = runtime.deserialize_cuda_engine(compiled.plan)
@@ -141,15 +142,14 @@ def _inspected(library: Library, request: Request, compiled: Compiled, log: Any)
     json = trt.LayerInformationFormat.JSON
     shares = precision.of_engine(inspector.get_engine_information(json)) if inspector is not None else None
     if shares is not None and shares.convolutions:
-        precision.verify(request.asked, shares, request.name)
-    fields = dict(compiled.__dict__)
-    fields.update(
+        precision.verify(request.options.precision, shares, request.name)
+    return replace(
+        compiled,
         engine=shares,
         weights=weight_bytes(library, engine),
         activations=activation_bytes(engine),
         warnings=tuple(dict.fromkeys(log.warnings)),
     )
-    return Compiled(**fields)
 
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}

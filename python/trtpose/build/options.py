@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +15,13 @@ from .. import _files
 from .._optional import require
 from ..engine import parse_bytes
 from ..errors import InputError
+from ..spec import ModelSpec
 
 __all__ = [
     "COMPATIBILITY",
     "PRECISIONS",
     "RUNTIMES",
+    "Options",
     "Range",
     "Recipe",
     "Size",
@@ -63,6 +65,74 @@ class Range:
             return f"{value[0]}x{value[1]}" if isinstance(value, tuple) else str(value)
 
         return text(self.best) if self.fixed else ":".join(text(value) for value in (self.low, self.best, self.high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a build is asked for.
+
+    Attributes:
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        calib: folder of pictures to quantise with.
+        runtime: ``tensorrt`` or ``rtx``, None for what fits this machine.
+        batch: frames per call, None for the ONNX's.
+        imgsz: (height, width) in pixels, None for the ONNX's or the spec's.
+        vram_budget, workspace, tactic_memory: bytes, 0 where nothing was asked.
+        opt_level: 0 to 5, None for the library's own.
+        hardware_compatible: ``none``, ``ampere_plus`` or ``same_compute_capability``.
+        version_compatible: whether a TensorRT engine also runs in later versions.
+        compute_capability: RTX: what to build for, empty for all from 8.0 on.
+        weight_streaming: whether the engine may keep weights in host memory.
+        timing_cache: file of kernel timings, ``none`` for no such file, None for the one in the user's cache folder.
+        tf32: whether what is in FP32 may compute in TF32.
+        keep: names of ONNX nodes to leave in FP32 besides the heads, ``*`` and ``?`` allowed.
+        nms_in_engine: whether decode and NMS go into the engine.
+        thresholds: what is frozen into it then: those of ``conf``, ``iou``, ``max_det`` and ``nms`` that were given.
+        spec: model spec for an ONNX that carries none.
+        device: ``cuda:N`` to build on, None for the first.
+
+    Raises:
+        InputError: a value is not among those that can be, or thresholds were given without ``nms_in_engine``.
+    """
+
+    precision: str
+    calib: Path | None = None
+    runtime: str | None = None
+    batch: Range | None = None
+    imgsz: Range | None = None
+    vram_budget: int = 0
+    workspace: int = 0
+    tactic_memory: int = 0
+    opt_level: int | None = None
+    hardware_compatible: str = "none"
+    version_compatible: bool = False
+    compute_capability: tuple[str, ...] = ()
+    weight_streaming: bool = False
+    timing_cache: str | None = None
+    tf32: bool = False
+    keep: tuple[str, ...] = ()
+    nms_in_engine: bool = False
+    thresholds: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("precision", self.precision, PRECISIONS)
+        if self.runtime is not None:
+            _check_choice("runtime", self.runtime, RUNTIMES)
+        _check_choice("hardware_compatible", self.hardware_compatible, COMPATIBILITY)
+        if self.opt_level is not None and not 0 <= self.opt_level <= 5:
+            raise InputError(f"opt_level {self.opt_level}: expected 0 to 5")
+        if self.thresholds and not self.nms_in_engine:
+            raise InputError(
+                f"{', '.join(self.thresholds)}: thresholds are no part of an engine without nms_in_engine; give them "
+                "where it is run"
+            )
+
+
+def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{option} {value!r} is not one of {', '.join(choices)}")
 
 
 def _whole(value: Any, top: int) -> int:
