@@ -24,7 +24,8 @@ import trtpose
 from onnx_models import spec_fields, write_model
 from trtpose import _core, cli
 from trtpose.build import driver as drivers
-from trtpose.build import engine_file, options, precision
+from trtpose.build import engine_file, precision
+from trtpose.build import recipe as recipes
 from trtpose.errors import DeviceError, InputError, ModelError
 from trtpose.spec import ModelSpec
 
@@ -655,7 +656,7 @@ def test_an_old_engine_outlives_a_failed_build(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_our_recipes(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    recipe = options.load_recipe(path)
+    recipe = recipes.load_recipe(path)
     assert recipe.values["output"] == str(RECIPES / f"{path.stem}.engine")
     assert recipe.values["precision"] in path.stem
     assert Path(recipe.values["onnx"]).stem in path.stem
@@ -718,27 +719,27 @@ def test_recipes_that_cannot_be(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        options.load_recipe(path)
+        recipes.load_recipe(path)
     assert f"{path}: {words}" in str(caught.value)
 
 
 def test_recipes_on_python_3_10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """tomllib came with 3.11; before, the package tomli is the same."""
     (tmp_path / "r.toml").write_text("batch = 2")
-    monkeypatch.setattr(options, "sys", SimpleNamespace(version_info=(3, 10)))
+    monkeypatch.setattr(recipes, "sys", SimpleNamespace(version_info=(3, 10)))
     monkeypatch.setitem(sys.modules, "tomli", pytest.importorskip("tomllib"))
-    assert options.load_recipe(tmp_path / "r.toml").values == {"batch": 2}
+    assert recipes.load_recipe(tmp_path / "r.toml").values == {"batch": 2}
     monkeypatch.setitem(sys.modules, "tomli", None)
     with pytest.raises(DeviceError, match=r'tomli.*pip install "trtpose\[build\]"'):
-        options.load_recipe(tmp_path / "r.toml")
+        recipes.load_recipe(tmp_path / "r.toml")
 
 
 def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read the recipe"):
-        options.load_recipe(tmp_path / "absent.toml")
+        recipes.load_recipe(tmp_path / "absent.toml")
     (tmp_path / "r.toml").write_bytes(b'onnx = "\xff"')
     with pytest.raises(InputError, match="is not valid TOML"):
-        options.load_recipe(tmp_path / "r.toml")
+        recipes.load_recipe(tmp_path / "r.toml")
 
 
 @pytest.mark.parametrize(

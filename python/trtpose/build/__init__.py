@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..spec import ModelSpec
 from . import budget, compiler, engine_file, onnx_model
@@ -22,9 +22,12 @@ from .budget import mib
 from .builder_config import Request
 from .description import describe
 from .onnx_precision import TypedNetwork, put_precision_in
-from .options import Options, parse_batch, parse_capabilities, parse_imgsz, parse_size
+from .options import Options, OptionValues
 from .precision import Shares
 from .resolve import Resolved, resolve
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Built", "Options", "build", "build_engine"]
 
@@ -158,30 +161,9 @@ def build(
     output: str | os.PathLike[str] | None = None,
     *,
     precision: str,
-    calib: str | os.PathLike[str] | None = None,
-    runtime: str | None = None,
-    batch: int | str | Sequence[int] | None = None,
-    imgsz: int | str | Sequence[Any] | None = None,
-    vram_budget: int | str | None = None,
-    workspace: int | str | None = None,
-    tactic_memory: int | str | None = None,
-    opt_level: int | None = None,
-    hardware_compatible: str = "none",
-    version_compatible: bool = False,
-    compute_capability: str | Sequence[str] | None = None,
-    weight_streaming: bool = False,
-    timing_cache: str | os.PathLike[str] | None = None,
-    tf32: bool = False,
-    keep: Sequence[str] = (),
-    nms_in_engine: bool = False,
-    conf: float | None = None,
-    iou: float | None = None,
-    max_det: int | None = None,
-    nms: str | None = None,
-    spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None = None,
-    device: str | None = None,
     report: Callable[[str], None] | None = None,
     progress: Callable[[str, float], None] | None = None,
+    **values: Unpack[OptionValues],
 ) -> Built:
     """Build an engine file from ONNX.
 
@@ -220,30 +202,7 @@ def build(
 
     Nothing is left of an engine that is not whole.
     """
-    given = {"conf": conf, "iou": iou, "max_det": max_det, "nms": nms}
-    options = Options(
-        precision=precision,
-        calib=Path(calib) if calib is not None else None,
-        runtime=runtime,
-        batch=parse_batch(batch),
-        imgsz=parse_imgsz(imgsz),
-        vram_budget=parse_size(vram_budget, "vram_budget"),
-        workspace=parse_size(workspace, "workspace"),
-        tactic_memory=parse_size(tactic_memory, "tactic_memory"),
-        opt_level=opt_level,
-        hardware_compatible=hardware_compatible,
-        version_compatible=version_compatible,
-        compute_capability=parse_capabilities(compute_capability),
-        weight_streaming=weight_streaming,
-        timing_cache=os.fspath(timing_cache) if timing_cache is not None else None,
-        tf32=tf32,
-        keep=tuple(keep),
-        nms_in_engine=nms_in_engine,
-        thresholds={key: value for key, value in given.items() if value is not None},
-        spec=spec,
-        device=device,
-    )
-    return build_engine(model, output, options, report=report, progress=progress)
+    return build_engine(model, output, Options.parse(precision, values), report=report, progress=progress)
 
 
 class _Callable(ModuleType):

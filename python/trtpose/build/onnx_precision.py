@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, ModelError
+from ..thresholds import Thresholds
 from . import onnx_model
 from .options import Options
 from .resolve import Resolved
@@ -61,7 +62,9 @@ def put_precision_in(
     if options.nms_in_engine:
         from .graft import graft
 
-        grafted = graft(proto, model.spec, shapes=resolved.shapes, library=library, **options.thresholds)
+        grafted = graft(
+            proto, model.spec, shapes=resolved.shapes, library=library, **asdict(options.thresholds or Thresholds())
+        )
         proto, fields, plugins = grafted.model, grafted.spec.to_dict(), list(grafted.plugins)
     return TypedNetwork(
         onnx=proto.SerializeToString(),

@@ -1,31 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build is asked for: option values, and recipes that hold them in a file."""
+"""What a build is asked for."""
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from .. import _files
-from .._optional import require
 from ..engine import parse_bytes
 from ..errors import InputError
 from ..spec import ModelSpec
+from ..thresholds import ThresholdChanges, Thresholds
 
 __all__ = [
     "COMPATIBILITY",
     "PRECISIONS",
     "RUNTIMES",
+    "OptionValues",
     "Options",
     "Range",
-    "Recipe",
     "Size",
-    "load_recipe",
     "parse_batch",
     "parse_capabilities",
     "parse_imgsz",
@@ -67,6 +63,29 @@ class Range:
         return text(self.best) if self.fixed else ":".join(text(value) for value in (self.low, self.best, self.high))
 
 
+class OptionValues(ThresholdChanges, total=False):
+    """The keyword arguments of :func:`trtpose.build` beside the precision, as users write them."""
+
+    calib: str | os.PathLike[str] | None
+    runtime: str | None
+    batch: int | str | Sequence[int] | None
+    imgsz: int | str | Sequence[Any] | None
+    vram_budget: int | str | None
+    workspace: int | str | None
+    tactic_memory: int | str | None
+    opt_level: int | None
+    hardware_compatible: str
+    version_compatible: bool
+    compute_capability: str | Sequence[str] | None
+    weight_streaming: bool
+    timing_cache: str | os.PathLike[str] | None
+    tf32: bool
+    keep: Sequence[str]
+    nms_in_engine: bool
+    spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None
+    device: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What a build is asked for.
@@ -87,7 +106,7 @@ class Options:
         tf32: whether what is in FP32 may compute in TF32.
         keep: names of ONNX nodes to leave in FP32 besides the heads, ``*`` and ``?`` allowed.
         nms_in_engine: whether decode and NMS go into the engine.
-        thresholds: what is frozen into it then: those of ``conf``, ``iou``, ``max_det`` and ``nms`` that were given.
+        thresholds: what is frozen into it then, None for the defaults.
         spec: model spec for an ONNX that carries none.
         device: ``cuda:N`` to build on, None for the first.
 
@@ -112,7 +131,7 @@ class Options:
     tf32: bool = False
     keep: tuple[str, ...] = ()
     nms_in_engine: bool = False
-    thresholds: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    thresholds: Thresholds | None = None
     spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None = None
     device: str | None = None
 
@@ -123,11 +142,27 @@ class Options:
         _check_choice("hardware_compatible", self.hardware_compatible, COMPATIBILITY)
         if self.opt_level is not None and not 0 <= self.opt_level <= 5:
             raise InputError(f"opt_level {self.opt_level}: expected 0 to 5")
-        if self.thresholds and not self.nms_in_engine:
+        if self.thresholds is not None and not self.nms_in_engine:
+            raise InputError("thresholds are no part of an engine without nms_in_engine; give them where it is run")
+
+    @classmethod
+    def parse(cls, precision: str, values: OptionValues) -> Options:
+        """Options from what users write: ``"1:4:8"`` for a batch, ``"2GiB"`` for a size, ``conf=0.3`` for a threshold.
+
+        Raises:
+            InputError: a value cannot be read or is not among those that can be; the message names it.
+            TypeError: there is no such option.
+        """
+        given = {name: value for name, value in cast("dict[str, Any]", values).items() if value is not None}
+        names = [name for name in given if name in Thresholds.__dataclass_fields__]
+        if names and not given.get("nms_in_engine"):
             raise InputError(
-                f"{', '.join(self.thresholds)}: thresholds are no part of an engine without nms_in_engine; give them "
-                "where it is run"
+                f"{', '.join(names)}: thresholds are no part of an engine without nms_in_engine; give them where it is "
+                "run"
             )
+        thresholds = Thresholds(**{name: given.pop(name) for name in names}) if names else None
+        parsed = {name: _PARSERS[name](value) if name in _PARSERS else value for name, value in given.items()}
+        return cls(precision=precision, thresholds=thresholds, **parsed)
 
 
 def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
@@ -239,148 +274,14 @@ def _show(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-# --- Recipes ----------------------------------------------------------------------------------------------------------
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise InputError("is not a text")
-    return value
-
-
-def _texts(value: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in cast("list[Any]", value)):
-        raise InputError("is not a list of texts")
-    return cast("list[str]", value)
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InputError("is neither true nor false")
-    return value
-
-
-def _choice(*choices: str) -> Callable[[Any], str]:
-    def convert(value: Any) -> str:
-        if value not in choices:
-            raise InputError(f"is not one of {', '.join(choices)}")
-        return value
-
-    return convert
-
-
-def _level(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 5:
-        raise InputError("is not a whole number from 0 to 5")
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError("is not a number")
-    return float(value)
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError("is not a whole number from 1 on")
-    return value
-
-
-def _bytes(value: Any) -> int | str:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise InputError("is not a size such as 2GiB")
-    parse_size(value, "size")
-    return value
-
-
-def _checked(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def convert(value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, (int, str, list)):
-            raise InputError("is not of the expected type")
-        parse(value)
-        return cast("Any", value)
-
-    return convert
-
-
-_KEYS: Mapping[str, Callable[[Any], Any]] = {
-    "onnx": _text,
-    "export": _text,
-    "output": _text,
-    "spec": _text,
-    "calib": _text,
-    "precision": _choice(*PRECISIONS),
-    "runtime": _choice(*RUNTIMES),
-    "batch": _checked(parse_batch),
-    "imgsz": _checked(parse_imgsz),
-    "vram_budget": _bytes,
-    "workspace": _bytes,
-    "tactic_memory": _bytes,
-    "opt_level": _level,
-    "hardware_compatible": _choice(*COMPATIBILITY),
-    "version_compatible": _flag,
-    "compute_capability": _checked(parse_capabilities),
-    "weight_streaming": _flag,
-    "timing_cache": _text,
-    "tf32": _flag,
-    "keep": _texts,
-    "nms_in_engine": _flag,
-    "conf": _number,
-    "iou": _number,
-    "max_det": _count,
-    "nms": _choice("iou", "oks"),
-    "device": _text,
+_PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    "calib": Path,
+    "batch": parse_batch,
+    "imgsz": parse_imgsz,
+    "vram_budget": lambda value: parse_size(value, "vram_budget"),
+    "workspace": lambda value: parse_size(value, "workspace"),
+    "tactic_memory": lambda value: parse_size(value, "tactic_memory"),
+    "compute_capability": parse_capabilities,
+    "timing_cache": os.fspath,
+    "keep": tuple,
 }
-_PATHS = ("onnx", "output", "spec", "calib")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The options of a recipe.
-
-    Attributes:
-        path: the file.
-        values: its keys, those of :func:`trtpose.build` and ``onnx``, ``output`` and ``export``. Names of files are
-            taken relative to the recipe's folder.
-    """
-
-    path: Path
-    values: Mapping[str, Any]
-
-
-def _toml() -> Any:
-    if sys.version_info >= (3, 11):
-        return importlib.import_module("tomllib")
-    return require("tomli", package="tomli", extra="build", purpose="reading a recipe")
-
-
-def load_recipe(path: str | os.PathLike[str]) -> Recipe:
-    """Read a recipe.
-
-    Raises:
-        InputError: it cannot be read, has an unknown key or a value of the wrong kind; the message names it.
-        DeviceError: on Python 3.10 the package tomli is missing.
-    """
-    source = Path(path)
-    toml = _toml()
-    try:
-        values: dict[str, Any] = toml.loads(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{source}: cannot read the recipe ({_files.describe(error)})") from None
-    except ValueError as error:  # TOML or text encoding
-        raise InputError(f"{source}: is not valid TOML ({error})") from None
-    unknown = sorted(set(values) - set(_KEYS))
-    if unknown:
-        raise InputError(f"{source}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}")
-    converted: dict[str, Any] = {}
-    for key, value in values.items():
-        try:
-            converted[key] = _KEYS[key](value)
-        except InputError as error:
-            raise InputError(f"{source}: {key} = {value!r}: {error}") from None
-        if key in _PATHS:
-            converted[key] = str(source.parent / converted[key])
-    if converted.get("timing_cache", "none") != "none":
-        converted["timing_cache"] = str(source.parent / converted["timing_cache"])
-    return Recipe(source, converted)

@@ -119,13 +119,13 @@ _OWN = ("recipe", "check", "images", "quiet", "model", "output", "onnx", "export
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    from ..build import options
+    from ..build.recipe import load_recipe
 
     given = {
         key: value for key, value in vars(args).items() if key not in ("verb", "run", "debug") and value is not None
     }
     if "recipe" in given:
-        values = dict(options.load_recipe(given["recipe"]).values)
+        values = dict(load_recipe(given["recipe"]).values)
         if "model" in given:
             values.pop("output", None)  # it belongs to the recipe's own ONNX
         given = {**values, **given}
