@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/attributes.hpp"
 
-#include <cmath>
+#include <algorithm>
 #include <cstring>
 
 #include "core/check.hpp"
@@ -11,12 +11,6 @@ namespace {
 
 using nvinfer1::PluginField;
 using nvinfer1::PluginFieldType;
-
-constexpr int kMaxClasses = 1 << 16;
-constexpr int kMaxKeypoints = 1 << 16;
-constexpr int kMaxMaxDet = 30000;
-constexpr int kMaxCandidates = 1 << 30;
-constexpr int kMaxSide = 1 << 20;
 
 template <typename... Args>
 void must(bool ok, const Args&... args) {
@@ -99,18 +93,27 @@ std::string text_of(const std::vector<T>& values) {
     return out;
 }
 
-Layout layout_of(const std::string& name) {
-    for (const Layout l : {Layout::heads, Layout::heads5d, Layout::decoded, Layout::channels_first, Layout::final}) {
-        if (name == to_string(l)) return l;
-    }
-    must(false, "layout is \"", name, "\", expected heads, heads5d, decoded, channels_first or final");
-    return Layout::heads;
+ModelSpec parse(const std::string& json) { return ModelSpec::from_json(json, text(kPluginName, ": attribute spec")); }
+
+/// What a node says in parts beside a spec must be what the spec says.
+void check_agreement(const anchor_grid::SpecAttributes& given, const std::vector<std::string>& names,
+                     const anchor_grid::SpecAttributes& spec) {
+    Attributes::each_part(given, [&](const std::string& name, const auto& value) {
+        if (std::find(names.begin(), names.end(), name) == names.end()) return;
+        Attributes::each_part(spec, [&](const std::string& other, const auto& stated) {
+            if constexpr (std::is_same_v<decltype(value), decltype(stated)>) {
+                must(name != other || value == stated, "attribute ", name, " is ", text_of(value),
+                     " where attribute spec says ", text_of(stated), "; give the spec alone");
+            }
+        });
+    });
 }
 
 }  // namespace
 
 Attributes Attributes::read(const nvinfer1::PluginFieldCollection& given) {
     Attributes out;
+    std::vector<std::string> names;
     must(given.nbFields >= 0 && (given.nbFields == 0 || given.fields), "no fields were given");
     for (int32_t i = 0; i < given.nbFields; ++i) {
         const PluginField& field = given.fields[i];
@@ -118,109 +121,68 @@ Attributes Attributes::read(const nvinfer1::PluginFieldCollection& given) {
         const std::string name = field.name;
         if (name == "plugin_version" || name == "plugin_namespace") continue;  // the registry's
         bool known = false;
-        each(out, [&](const char* own, auto& value) {
+        const auto take = [&](const char* own, auto& value) {
             if (name != own) return;
             known = true;
             must(read_value(field, value), "attribute ", name, " must be ", kind_of(value));
-        });
+        };
+        each_other(out, take);
+        each_part(out.in_parts, take);
         must(known, "attribute ", name, " is unknown to this version of the plugin; see docs/plugin.md");
+        names.push_back(name);
+    }
+    if (!out.spec.empty()) {
+        const auto stated = anchor_grid::SpecAttributes::of(parse(out.spec));
+        check_agreement(out.in_parts, names, stated);
+        out.in_parts = stated;
     }
     return out;
 }
 
 std::vector<PluginField> Attributes::fields() const {
     std::vector<PluginField> out;
-    each(*this, [&](const char* name, const auto& value) {
+    const auto add = [&](const char* name, const auto& value) {
         const PluginField field = field_of(name, value);
         if (field.length > 0) out.push_back(field);  // empty lists are what is not there
-    });
+    };
+    if (spec.empty()) each_part(in_parts, add);
+    each_other(*this, add);
     return out;
 }
 
 std::vector<PluginField> Attributes::names() {
     const Attributes defaults;
     std::vector<PluginField> out;
-    each(defaults, [&](const char* name, const auto& value) {
+    const auto add = [&](const char* name, const auto& value) {
         PluginField field = field_of(name, value);
         field.data = nullptr;
         out.push_back(field);
-    });
+    };
+    each_part(defaults.in_parts, add);
+    each_other(defaults, add);
     return out;
 }
 
 std::string Attributes::to_text() const {
     std::string out;
-    each(*this, [&](const char* name, const auto& value) {
+    const auto add = [&](const char* name, const auto& value) {
         const std::string shown = text_of(value);
         if (!shown.empty()) out += (out.empty() ? "" : " ") + std::string(name) + "=" + shown;
-    });
+    };
+    if (spec.empty()) each_part(in_parts, add);
+    each_other(*this, add);
     return out;
 }
 
-ModelSpec Attributes::spec() const {
-    ModelSpec spec;
-    spec.name = kPluginName;
-    spec.layout = layout_of(layout);
-    spec.strides.assign(strides.begin(), strides.end());
-    for (int c = 0; c < num_classes; ++c) spec.names.push_back(std::to_string(c));
-    spec.keypoints = num_keypoints;
-    spec.keypoint_dims = keypoint_dims;
-    if (!raw()) {
-        spec.imgsz = {imgsz[0], imgsz[1]};
-        return spec;
-    }
-    const size_t each_level = anchors.size() / strides.size();
-    for (size_t l = 0; l < strides.size(); ++l) {
-        auto& level = spec.anchors.emplace_back();
-        for (size_t i = 0; i < each_level; i += 2)
-            level.emplace_back(anchors[l * each_level + i], anchors[l * each_level + i + 1]);
-    }
-    return spec;
-}
-
-ops::NmsParams Attributes::nms_params() const {
-    ops::NmsParams params;
-    params.threshold = iou;
-    params.max_nms = max_candidates;
-    params.max_det = max_det;
-    params.agnostic = agnostic != 0;
-    params.suppress = layout != "final";
-    params.similarity = nms == "oks" ? ops::Similarity::oks : ops::Similarity::iou;
-    return params;
-}
-
-void Attributes::check() const {
-    static_cast<void>(layout_of(layout));
-    must(num_classes >= 1 && num_classes <= kMaxClasses, "num_classes is ", num_classes, ", expected 1 to ",
-         kMaxClasses);
-    must(num_keypoints >= 1 && num_keypoints <= kMaxKeypoints, "num_keypoints is ", num_keypoints, ", expected 1 to ",
-         kMaxKeypoints);
-    must(keypoint_dims == 2 || keypoint_dims == 3, "keypoint_dims is ", keypoint_dims, ", expected 2 or 3");
-    must(conf >= 0 && conf <= 1, "conf is ", conf, ", expected 0 to 1");
-    must(iou >= 0 && iou <= 1, "iou is ", iou, ", expected 0 to 1");
-    must(max_det >= 1 && max_det <= kMaxMaxDet, "max_det is ", max_det, ", expected 1 to ", kMaxMaxDet);
-    must(max_candidates >= 1 && max_candidates <= kMaxCandidates, "max_candidates is ", max_candidates,
-         ", expected at least 1");
-    must(agnostic == 0 || agnostic == 1, "agnostic is ", agnostic, ", expected 0 or 1");
+ModelSpec Attributes::checked_spec() const {
+    ModelSpec out = spec.empty() ? in_parts.spec(kPluginName) : parse(spec);
+    out.name = kPluginName;
+    each_bounded([](const char* name, auto value, auto least, auto most, const auto& expected) {
+        must(value >= least && value <= most, name, " is ", value, ", expected ", expected);
+    });
     must(nms == "iou" || nms == "oks", "nms is \"", nms, "\", expected iou or oks");
-    must(sigmas.empty() || sigmas.size() == static_cast<size_t>(num_keypoints), "sigmas has ", sigmas.size(),
-         " numbers for ", num_keypoints, " keypoints");
-    must(nms == "iou" || !sigmas.empty(), "nms by OKS needs sigmas, one for each keypoint");
-    for (const float s : sigmas) must(s > 0 && std::isfinite(s), "sigmas holds ", s, ", expected numbers above 0");
-    if (raw()) {
-        must(!strides.empty() && strides.size() <= ops::HeadView::kMaxLevels, "strides has ", strides.size(),
-             " numbers, expected one for each head, at most ", static_cast<int>(ops::HeadView::kMaxLevels));
-        for (const int32_t s : strides) must(s > 0 && s <= kMaxSide, "strides holds ", s, ", expected pixels per cell");
-        const size_t pairs = strides.size() * 2;
-        must(!anchors.empty() && anchors.size() % pairs == 0, "anchors has ", anchors.size(),
-             " numbers, expected a width and a height for as many anchors of each of ", strides.size(), " strides");
-        must(anchors.size() / pairs <= ops::HeadLevel::kMaxAnchors, "anchors has ", anchors.size() / pairs,
-             " for each stride, at most ", static_cast<int>(ops::HeadLevel::kMaxAnchors), " are supported");
-        for (const float a : anchors) must(a > 0 && std::isfinite(a), "anchors holds ", a, ", expected pixels");
-    } else {
-        must(imgsz.size() == 2 && imgsz[0] > 0 && imgsz[1] > 0 && imgsz[0] <= kMaxSide && imgsz[1] <= kMaxSide,
-             "imgsz must be the height and the width of the input for layout ", layout);
-    }
+    must(nms == "iou" || !out.sigmas.empty(), "nms by OKS needs sigmas, one for each keypoint");
+    return out;
 }
 
 }  // namespace trtpose::plugins

@@ -10,7 +10,8 @@
 // TensorRT's own includes this in the line before.
 #include <NvInferRuntimePlugin.h>
 
-#include "trtpose/model_spec.hpp"
+#include "families/anchor_grid/spec_attributes.hpp"
+#include "trtpose/options.hpp"
 #include "trtpose/views.hpp"
 
 namespace trtpose::plugins {
@@ -20,41 +21,50 @@ inline constexpr const char* kPluginVersion = "1";
 
 /// The attributes as they stand in the node; docs/plugin.md explains each.
 struct Attributes {
-    std::string layout = "heads";
-    std::vector<int32_t> strides;
-    std::vector<float> anchors;  ///< stride by stride, anchor by anchor: width, height
-    int32_t num_classes = 1;
-    int32_t num_keypoints = 0;
-    int32_t keypoint_dims = 3;
-    std::vector<int32_t> imgsz;  ///< height, width; for layouts without a grid
-    float conf = 0.25f;
-    float iou = 0.65f;
-    int32_t max_det = 300;
-    int32_t max_candidates = 30000;
+    std::string spec;                      ///< JSON of the model spec; empty: the ones that it stands for
+    anchor_grid::SpecAttributes in_parts;  ///< what is read of the spec, given in one way or the other
+    float conf = Thresholds{}.conf;
+    float iou = Thresholds{}.iou;
+    int32_t max_det = Thresholds{}.max_det;
+    int32_t max_candidates = ops::NmsParams{}.max_nms;
     int32_t agnostic = 0;
     std::string nms = "iou";
-    std::vector<float> sigmas;
 
-    /// call(name, value) for each.
+    /// call(name, value) for each that `spec` stands for.
     template <typename Self, typename Call>
-    static void each(Self& self, Call&& call) {
-        call("layout", self.layout);
-        call("strides", self.strides);
-        call("anchors", self.anchors);
-        call("num_classes", self.num_classes);
-        call("num_keypoints", self.num_keypoints);
-        call("keypoint_dims", self.keypoint_dims);
-        call("imgsz", self.imgsz);
+    static void each_part(Self& parts, Call&& call) {
+        call("layout", parts.layout);
+        call("strides", parts.strides);
+        call("anchors", parts.anchors);
+        call("num_classes", parts.num_classes);
+        call("num_keypoints", parts.num_keypoints);
+        call("keypoint_dims", parts.keypoint_dims);
+        call("imgsz", parts.imgsz);
+        call("sigmas", parts.sigmas);
+    }
+    /// call(name, value) for each that it does not stand for.
+    template <typename Self, typename Call>
+    static void each_other(Self& self, Call&& call) {
+        call("spec", self.spec);
         call("conf", self.conf);
         call("iou", self.iou);
         call("max_det", self.max_det);
         call("max_candidates", self.max_candidates);
         call("agnostic", self.agnostic);
         call("nms", self.nms);
-        call("sigmas", self.sigmas);
+    }
+    /// call(name, value, least, most, what is expected) for each of these that is a number.
+    template <typename Call>
+    void each_bounded(Call&& call) const {
+        call("conf", conf, 0.0f, 1.0f, "0 to 1");
+        call("iou", iou, 0.0f, 1.0f, "0 to 1");
+        call("max_det", max_det, 1, EngineOptions::kMaxMaxDet, "1 to " + std::to_string(EngineOptions::kMaxMaxDet));
+        call("max_candidates", max_candidates, 1, 1 << 30, "at least 1");
+        call("agnostic", agnostic, 0, 1, "0 or 1");
     }
 
-    /// Throws Error(input) naming the attribute for one that is unknown or of the wrong type or length.
+    /// Throws Error(input) naming the attribute for one that is unknown, of the wrong type or length, or not what the
+    /// spec says.
     static Attributes read(const nvinfer1::PluginFieldCollection& given);
 
     /// The fields that read() understands; they point into this object.
@@ -66,14 +76,9 @@ struct Attributes {
     /// In one line, for the engine inspector.
     std::string to_text() const;
 
-    bool raw() const { return layout == "heads" || layout == "heads5d"; }
-    int heads() const { return raw() ? static_cast<int>(strides.size()) : 1; }
-
-    // What the operations take. All throw Error(input) naming the attribute that is wrong.
-    ModelSpec spec() const;
-    ops::NmsParams nms_params() const;
-    /// Throws for a value out of its range.
-    void check() const;
+    /// Throws Error(input) naming the attribute that is out of its range.
+    ModelSpec checked_spec() const;
+    Thresholds thresholds() const { return {conf, iou, max_det, agnostic != 0, nms == "oks"}; }
 };
 
 }  // namespace trtpose::plugins

@@ -18,6 +18,8 @@ using nvinfer1::PluginTensorDesc;
 
 // What functions of TensorRT's return.
 constexpr int32_t kOk = 0, kFailed = -1;
+// For sums of memory, which are the same on every GPU.
+constexpr Device kAnyGpu{DeviceType::cuda, 0};
 
 template <typename... Args>
 void must(bool ok, const Args&... args) {
@@ -47,28 +49,17 @@ bool known(const std::vector<int64_t>& shape) {
 bool readable(DataType type) { return type == DataType::kFLOAT || type == DataType::kHALF; }
 DataType type_of(int output) { return output == kNumDets || output == kClasses ? DataType::kINT32 : DataType::kFLOAT; }
 
-/// The workspace's parts, as the engine lays out its own.
+/// The workspace's parts.
 struct Scratch {
-    ops::Candidates candidates;
-    float* candidate_keypoints = nullptr;  ///< for OKS alone
-    int32_t* kept = nullptr;
+    families::ReadBuffers read;
     math::Letterbox* placements = nullptr;
     size_t bytes = 0;
 
-    Scratch(void* base, const ops::HeadView& heads, int max_det, bool oks) {
+    Scratch(void* base, const families::ReaderMemory& memory, int batch) {
         Planner planner(base);
-        const auto images = static_cast<size_t>(heads.batch), capacity = static_cast<size_t>(heads.total_anchors);
-        // Room for every anchor: none is dropped, and the answer does not depend on which came first.
-        candidates.capacity = heads.total_anchors;
-        candidates.counts = planner.take<int32_t>(images);
-        candidates.boxes = planner.take<float>(images * capacity * 4);
-        candidates.scores = planner.take<float>(images * capacity);
-        candidates.classes = planner.take<int32_t>(images * capacity);
-        candidates.anchors = planner.take<int32_t>(images * capacity);
-        if (oks)
-            candidate_keypoints = planner.take<float>(images * capacity * static_cast<size_t>(heads.keypoints) * 3);
-        kept = planner.take<int32_t>(images * static_cast<size_t>(max_det));
-        placements = planner.take<math::Letterbox>(images);
+        read.held = planner.take<char>(memory.held);
+        read.scratch = {planner.take<char>(memory.scratch), memory.scratch};
+        placements = planner.take<math::Letterbox>(static_cast<size_t>(batch));
         bytes = planner.used();
     }
 };
@@ -76,16 +67,12 @@ struct Scratch {
 }  // namespace
 
 DecodeNms::DecodeNms(Attributes attributes)
-    : attributes_((attributes.check(), std::move(attributes))),
+    : attributes_(std::move(attributes)),
       text_(attributes_.to_text()),
-      decode_(attributes_.spec()),
-      nms_(attributes_.nms_params(), attributes_.sigmas) {
-    // Found out here rather than at the first run.
-    const ops::HeadView heads;
-    must(decode_.workspace_bytes(heads, {DeviceType::cuda, 0}) == 0 &&
-             nms_.workspace_bytes(1, 1, {DeviceType::cuda, 0}) == 0,
-         "the operations need a workspace that this plugin does not plan");
-}
+      spec_(attributes_.checked_spec()),
+      thresholds_(attributes_.thresholds()),
+      reader_(make_reader()),
+      heads_(reader_->outputs()) {}
 
 // The fields point into the object they are of.
 DecodeNms::DecodeNms(const DecodeNms& other)
@@ -95,12 +82,16 @@ DecodeNms::DecodeNms(const DecodeNms& other)
       IPluginV3OneRuntime(other),
       attributes_(other.attributes_),
       text_(other.text_),
-      decode_(other.decode_),
-      nms_(other.nms_),
-      dims_(other.dims_),
-      type_(other.type_),
-      heads_(other.heads_),
-      size_(other.size_) {}
+      spec_(other.spec_),
+      thresholds_(other.thresholds_),
+      reader_(make_reader()),
+      heads_(other.heads_) {
+    if (!other.dims_.empty()) get_ready(other.dims_, other.type_);
+}
+
+std::unique_ptr<families::PoseReader> DecodeNms::make_reader() const {
+    return families::family_of(spec_).reader(spec_, attributes_.max_candidates);
+}
 
 nvinfer1::IPluginCapability* DecodeNms::getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept {
     switch (type) {
@@ -129,47 +120,43 @@ nvinfer1::PluginFieldCollection const* DecodeNms::getFieldsToSerialize() noexcep
 // ---- Shapes --------------------------------------------------------------------------------------------------------
 
 void DecodeNms::check_counts(int32_t inputs, int32_t outputs) const {
-    must(inputs == attributes_.heads(), inputs, " inputs where layout ", attributes_.layout, " has ",
-         attributes_.heads(), attributes_.raw() ? ", one for each of strides" : "");
+    const auto heads = static_cast<int32_t>(heads_.size());
+    must(inputs == heads, inputs, " inputs where layout ", to_string(spec_.layout), " has ", heads,
+         spec_.anchors.empty() ? "" : ", one for each of strides");
     must(outputs == kOutputs, outputs, " outputs, expected ", static_cast<int>(kOutputs),
          ": num_dets, boxes, scores, classes, keypoints");
 }
 
 void DecodeNms::check_head(size_t head, const std::vector<int64_t>& shape) const {
-    const int64_t keypoints = static_cast<int64_t>(attributes_.num_keypoints) * attributes_.keypoint_dims;
-    const int64_t classes = attributes_.num_classes, fields = 5 + classes + keypoints;
-    const int64_t anchors =
-        attributes_.raw() ? static_cast<int64_t>(attributes_.anchors.size() / (2 * attributes_.strides.size())) : 0;
-    std::vector<int64_t> expected;
-    if (attributes_.layout == "heads") {
-        expected = {-1, anchors * fields, -1, -1};
-    } else if (attributes_.layout == "heads5d") {
-        expected = {-1, anchors, -1, -1, fields};
-    } else if (attributes_.layout == "channels_first") {
-        expected = {-1, 4 + classes + keypoints, -1};
-    } else {
-        expected = {-1, -1, attributes_.layout == "final" ? 6 + keypoints : fields};
-    }
+    const std::vector<int64_t>& expected = heads_[head];
     bool fits = shape.size() == expected.size();
     for (size_t i = 0; fits && i < shape.size(); ++i) fits = shape[i] < 0 || expected[i] < 0 || shape[i] == expected[i];
-    must(fits, "input ", head, " has shape ", shape_text(shape), ", layout ", attributes_.layout, " with ", classes,
-         " class(es) and ", attributes_.num_keypoints, " keypoints expects ", shape_text(expected));
+    must(fits, "input ", head, " has shape ", shape_text(shape), ", layout ", to_string(spec_.layout), " with ",
+         spec_.classes(), " class(es) and ", spec_.keypoints, " keypoints expects ", shape_text(expected));
 }
 
-Size DecodeNms::input_size(const Shapes& shapes) const {
-    if (!attributes_.raw()) return {attributes_.imgsz[0], attributes_.imgsz[1]};
-    constexpr size_t rows = 2;  // of N × (A·F) × h × w and of N × A × h × w × F
-    constexpr int64_t kMost = 1 << 20;
-    const int64_t height = shapes[0][rows] * attributes_.strides[0],
-                  width = shapes[0][rows + 1] * attributes_.strides[0];
-    must(height > 0 && height <= kMost && width > 0 && width <= kMost, "an input of ", height, "×", width, " pixels");
-    return {static_cast<int>(height), static_cast<int>(width)};
-}
-
-ops::HeadView DecodeNms::view(const Shapes& shapes, DataType type) const {
+families::OutputShapes DecodeNms::describe(const Shapes& shapes, DataType type) const {
     for (size_t i = 0; i < shapes.size(); ++i) check_head(i, shapes[i]);
-    const std::vector<const void*> no_data(shapes.size(), nullptr);
-    return decode_.view(shapes, no_data, type == DataType::kHALF ? DType::f16 : DType::f32, input_size(shapes));
+    // What does not tell its size is of the one size that the spec names.
+    const Size told = reader_->input_size(shapes);
+    return {shapes, type == DataType::kHALF ? DType::f16 : DType::f32, static_cast<int>(shapes[0][0]),
+            told.height ? told : spec_.imgsz};
+}
+
+size_t DecodeNms::workspace_bytes(const Shapes& shapes, DataType type) const {
+    const families::OutputShapes outputs = describe(shapes, type);
+    return Scratch(nullptr, make_reader()->plan(outputs, thresholds_, kAnyGpu), outputs.batch).bytes;
+}
+
+void DecodeNms::get_ready(const std::vector<Dims>& dims, DataType type) {
+    Shapes shapes;
+    for (const Dims& d : dims) shapes.push_back(shape_of(d));
+    const families::OutputShapes outputs = describe(shapes, type);
+    memory_ = reader_->plan(outputs, thresholds_, kAnyGpu);
+    batch_ = outputs.batch;
+    size_ = outputs.input;
+    type_ = type;
+    dims_ = dims;
 }
 
 int32_t DecodeNms::getOutputDataTypes(DataType* out, int32_t outputs, DataType const* in,
@@ -198,12 +185,12 @@ int32_t DecodeNms::getOutputShapes(nvinfer1::DimsExprs const* in, int32_t inputs
             check_head(static_cast<size_t>(i), shape);
         }
         const auto* const batch = in[0].d[0];
-        const auto* const most = builder.constant(attributes_.max_det);
+        const auto* const most = builder.constant(thresholds_.max_det);
         out[kNumDets] = {2, {batch, builder.constant(1)}};
         out[kBoxes] = {3, {batch, most, builder.constant(4)}};
         out[kScores] = {2, {batch, most}};
         out[kClasses] = {2, {batch, most}};
-        out[kKeypoints] = {4, {batch, most, builder.constant(attributes_.num_keypoints), builder.constant(3)}};
+        out[kKeypoints] = {4, {batch, most, builder.constant(spec_.keypoints), builder.constant(3)}};
         return kOk;
     });
 }
@@ -230,7 +217,7 @@ int32_t DecodeNms::configurePlugin(DynamicPluginTensorDesc const* in, int32_t in
         for (const Shapes& shapes : {least, most}) {
             bool all_known = true;
             for (const auto& shape : shapes) all_known = all_known && known(shape);
-            if (all_known) static_cast<void>(view(shapes, in[0].desc.type));
+            if (all_known) static_cast<void>(workspace_bytes(shapes, in[0].desc.type));
         }
         return kOk;
     });
@@ -241,7 +228,7 @@ size_t DecodeNms::getWorkspaceSize(DynamicPluginTensorDesc const* in, int32_t in
     return guarded(size_t{0}, [&] {
         Shapes shapes;
         for (int32_t i = 0; i < inputs; ++i) shapes.push_back(shape_of(in[i].max));
-        return Scratch(nullptr, view(shapes, in[0].desc.type), attributes_.max_det, oks()).bytes;
+        return workspace_bytes(shapes, in[0].desc.type);
     });
 }
 
@@ -251,19 +238,14 @@ int32_t DecodeNms::onShapeChange(PluginTensorDesc const* in, int32_t inputs, Plu
                                  int32_t outputs) noexcept {
     return guarded(kFailed, [&] {
         check_counts(inputs, outputs);
-        Shapes shapes;
         std::vector<Dims> dims;
         for (int32_t i = 0; i < inputs; ++i) {
             must(readable(in[i].type) && in[i].type == in[0].type, "input ", i,
                  " is neither float32 nor float16, or of another type than the first");
             must(in[i].format == nvinfer1::TensorFormat::kLINEAR, "input ", i, " is not linear");
-            shapes.push_back(shape_of(in[i].dims));
             dims.push_back(in[i].dims);
         }
-        heads_ = view(shapes, in[0].type);
-        size_ = input_size(shapes);
-        type_ = in[0].type;
-        dims_ = std::move(dims);
+        get_ready(dims, in[0].type);
         return kOk;
     });
 }
@@ -273,24 +255,20 @@ int32_t DecodeNms::enqueue(PluginTensorDesc const* in, PluginTensorDesc const*, 
     return guarded(kFailed, [&] {
         bool ready = !dims_.empty() && in[0].type == type_;
         for (size_t i = 0; ready && i < dims_.size(); ++i) ready = same(in[i].dims, dims_[i]);
-        if (!ready && onShapeChange(in, attributes_.heads(), nullptr, kOutputs) != kOk) return kFailed;
+        if (!ready && onShapeChange(in, static_cast<int32_t>(heads_.size()), nullptr, kOutputs) != kOk) return kFailed;
         must(workspace, "enqueue was given no workspace");
-        for (int l = 0; l < heads_.levels; ++l) heads_.level[l].data = inputs[l];
 
         Context context;
         context.device.type = DeviceType::cuda;
         cuda_check(cudaGetDevice(&context.device.index), "tell which GPU is current");
         context.stream = stream;
-        const Scratch scratch(workspace, heads_, attributes_.max_det, oks());
-        const ops::Detections kept{static_cast<int32_t*>(outputs[kNumDets]), scratch.kept, attributes_.max_det};
+        Scratch scratch(workspace, memory_, batch_);
         const ops::PoseArrays poses{static_cast<float*>(outputs[kBoxes]), static_cast<float*>(outputs[kScores]),
                                     static_cast<int32_t*>(outputs[kClasses]), static_cast<float*>(outputs[kKeypoints])};
-        prepare_cuda(poses, scratch.placements, heads_.batch, attributes_.max_det, attributes_.num_keypoints,
-                     size_.height, size_.width, stream);
-        decode_(heads_, attributes_.conf, scratch.candidates, {}, context);
-        if (oks()) decode_.keypoints(heads_, scratch.candidates, scratch.candidate_keypoints, context);
-        nms_(scratch.candidates, heads_.batch, scratch.candidate_keypoints, kept, {}, context);
-        decode_.poses(heads_, scratch.candidates, kept, scratch.placements, poses, context);
+        scratch.read.results = {static_cast<int32_t*>(outputs[kNumDets]), poses};
+        prepare_cuda(poses, scratch.placements, batch_, thresholds_.max_det, spec_.keypoints, size_.height, size_.width,
+                     stream);
+        reader_->read({inputs, heads_.size()}, batch_, thresholds_, scratch.placements, scratch.read, context, {});
         return kOk;
     });
 }

@@ -6,12 +6,12 @@
 #include <NvInferRuntimePlugin.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "families/family.hpp"
 #include "plugins/attributes.hpp"
-#include "trtpose/ops/decode.hpp"
-#include "trtpose/ops/nms.hpp"
 
 namespace trtpose::plugins {
 
@@ -62,22 +62,26 @@ private:
     using Shapes = std::vector<std::vector<int64_t>>;
 
     void check_counts(int32_t inputs, int32_t outputs) const;
-    /// What is known of a head's shape, -1 for the rest, fits the attributes.
+    /// What is known of a head's shape, -1 for the rest, fits the spec.
     void check_head(size_t head, const std::vector<int64_t>& shape) const;
-    /// Height and width of the input the heads belong to.
-    Size input_size(const Shapes& shapes) const;
-    ops::HeadView view(const Shapes& shapes, nvinfer1::DataType type) const;
-    bool oks() const { return attributes_.nms == "oks"; }
+    /// The heads as the reader wants to know them, checked.
+    families::OutputShapes describe(const Shapes& shapes, nvinfer1::DataType type) const;
+    size_t workspace_bytes(const Shapes& shapes, nvinfer1::DataType type) const;
+    std::unique_ptr<families::PoseReader> make_reader() const;
+    void get_ready(const std::vector<nvinfer1::Dims>& dims, nvinfer1::DataType type);
 
     Attributes attributes_;
     std::string text_;
-    ops::Decode decode_;
-    ops::Nms nms_;
+    ModelSpec spec_;
+    Thresholds thresholds_;
+    std::unique_ptr<families::PoseReader> reader_;
+    Shapes heads_;  ///< as the spec has them, -1 where it leaves them open
 
     // For the shapes of the last onShapeChange.
     std::vector<nvinfer1::Dims> dims_;
     nvinfer1::DataType type_ = nvinfer1::DataType::kFLOAT;
-    ops::HeadView heads_;
+    families::ReaderMemory memory_;
+    int batch_ = 0;
     Size size_;
 
     std::vector<nvinfer1::PluginField> fields_;

@@ -8,23 +8,7 @@
 namespace trtpose::test {
 namespace {
 
-class PluginRefusal : public testing::Test {
-protected:
-    void SetUp() override { setLoggerFinder(&lines_); }
-    void TearDown() override { setLoggerFinder(nullptr); }
-
-    /// Expect the one line logged since the last to hold `words`.
-    void expect_line(const std::string& words) {
-        EXPECT_NE(lines_.all.find(words), std::string::npos) << '"' << lines_.all << "\" lacks \"" << words << '"';
-        EXPECT_EQ(std::count(lines_.all.begin(), lines_.all.end(), '\n'), 1) << lines_.all;
-        EXPECT_EQ(lines_.all.rfind("trtpose_decode_nms: ", 0) == 0 || lines_.all.rfind("model trtpose", 0) == 0, true)
-            << lines_.all;
-        lines_.all.clear();
-    }
-
-    Lines lines_;
-    Scene scene_ = flat_scene(1, 0.0f);
-};
+class PluginRefusal : public PluginLines {};
 
 TEST_F(PluginRefusal, WrongAttributes) {
     struct Case {
@@ -108,9 +92,9 @@ TEST_F(PluginRefusal, NamesItself) {
     std::vector<std::string> names;
     const auto* const fields = creator().getFieldNames();
     for (int32_t i = 0; i < fields->nbFields; ++i) names.emplace_back(fields->fields[i].name);
-    const std::vector<std::string> expected{"layout",         "strides",  "anchors", "num_classes", "num_keypoints",
-                                            "keypoint_dims",  "imgsz",    "conf",    "iou",         "max_det",
-                                            "max_candidates", "agnostic", "nms",     "sigmas"};
+    const std::vector<std::string> expected{
+        "layout", "strides", "anchors", "num_classes", "num_keypoints",  "keypoint_dims", "imgsz", "sigmas",
+        "spec",   "conf",    "iou",     "max_det",     "max_candidates", "agnostic",      "nms"};
     EXPECT_EQ(names, expected);
 }
 

@@ -114,7 +114,8 @@ protected:
     }
 
     /// From the node's attributes to a run, with everything in between done as TensorRT does it.
-    void expect_same(Scene scene, bool half) {
+    void expect_same(const Scene& scene, bool half) { expect_same(scene, half, fields_of(scene)); }
+    void expect_same(Scene scene, bool half, const Fields& fields) {
         scene.placements.assign(
             static_cast<size_t>(scene.shapes.front().front()),
             math::letterbox(scene.input.width, scene.input.height, scene.input.width, scene.input.height));
@@ -122,7 +123,7 @@ protected:
         Fields stored;
         size_t bytes = 0;
         {
-            const auto given = create(fields_of(scene));
+            const auto given = create(fields);
             ASSERT_TRUE(given) << lines_.all;
             const std::unique_ptr<IPluginV3> copy(given->clone());
             bytes = go_through_build(*copy, scene, half, scene.shapes.front().front() + 2);
@@ -161,6 +162,15 @@ TEST_P(PluginTest, EqualsTheOperationsInHalfPrecision) {
     for (int i = 0; i < 25 && !HasFatalFailure(); ++i) {
         SCOPED_TRACE("scene " + std::to_string(i) + " of seed " + std::to_string(seed() + 1));
         expect_same(plugin_scene(random, true), true);
+    }
+}
+
+TEST_P(PluginTest, EqualsTheOperationsBySpec) {
+    std::mt19937 random(seed() + 2);
+    for (int i = 0; i < 25 && !HasFatalFailure(); ++i) {
+        SCOPED_TRACE("scene " + std::to_string(i) + " of seed " + std::to_string(seed() + 2));
+        const Scene scene = plugin_scene(random, i % 2 == 1);
+        expect_same(scene, i % 2 == 1, fields_by_spec(scene));
     }
 }
 

@@ -150,13 +150,17 @@ inline IPluginV3OneRuntime& run_side(IPluginV3& plugin) {
     return *static_cast<IPluginV3OneRuntime*>(plugin.getCapabilityInterface(PluginCapabilityType::kRUNTIME));
 }
 
+inline bool has_grid(const Scene& scene) {
+    return scene.spec.layout == Layout::heads || scene.spec.layout == Layout::heads5d;
+}
+
 inline Fields fields_of(const Scene& scene) {
     Fields fields;
     fields.set("layout", std::string(to_string(scene.spec.layout)));
     fields.set("num_classes", scene.spec.classes());
     fields.set("num_keypoints", scene.spec.keypoints);
     fields.set("keypoint_dims", scene.spec.keypoint_dims);
-    if (scene.spec.layout == Layout::heads || scene.spec.layout == Layout::heads5d) {
+    if (has_grid(scene)) {
         std::vector<float> anchors;
         for (const auto& level : scene.spec.anchors) {
             for (const auto& [w, h] : level) anchors.insert(anchors.end(), {w, h});
@@ -173,6 +177,25 @@ inline Fields fields_of(const Scene& scene) {
     fields.set("agnostic", static_cast<int32_t>(scene.nms.agnostic));
     fields.set("nms", std::string(scene.nms.similarity == ops::Similarity::oks ? "oks" : "iou"));
     if (!scene.spec.sigmas.empty()) fields.set("sigmas", scene.spec.sigmas);
+    return fields;
+}
+
+// What attribute spec stands for.
+inline constexpr const char* kParts[] = {"layout",        "strides",       "anchors", "num_classes",
+                                         "num_keypoints", "keypoint_dims", "imgsz",   "sigmas"};
+
+inline ModelSpec spec_of(const Scene& scene) {
+    ModelSpec spec = scene.spec;
+    spec.imgsz = scene.input;
+    if (!has_grid(scene)) spec.strides = {1};  // the input need not be a multiple of any
+    return spec;
+}
+
+/// The same in the form that has all of the spec in one.
+inline Fields fields_by_spec(const Scene& scene) {
+    Fields fields = fields_of(scene);
+    for (const char* part : kParts) fields.drop(part);
+    fields.set("spec", spec_of(scene).to_json());
     return fields;
 }
 
@@ -253,5 +276,25 @@ inline Scene flat_scene(int batch, float value) {
     scene.placements.assign(static_cast<size_t>(batch), math::letterbox(96, 64, 96, 64));
     return scene;
 }
+
+/// A test that reads what is logged; `scene_` is one that the plugin takes.
+class PluginLines : public testing::Test {
+protected:
+    void SetUp() override { setLoggerFinder(&lines_); }
+    void TearDown() override { setLoggerFinder(nullptr); }
+
+    /// Expect the one line logged since the last to hold `words`.
+    void expect_line(const std::string& words) {
+        EXPECT_NE(lines_.all.find(words), std::string::npos) << '"' << lines_.all << "\" lacks \"" << words << '"';
+        EXPECT_EQ(std::count(lines_.all.begin(), lines_.all.end(), '\n'), 1) << lines_.all;
+        const auto begins = [&](const char* start) { return lines_.all.rfind(start, 0) == 0; };
+        EXPECT_TRUE(begins("trtpose_decode_nms: ") || begins("model trtpose") || begins("model spec trtpose"))
+            << lines_.all;
+        lines_.all.clear();
+    }
+
+    Lines lines_;
+    Scene scene_ = flat_scene(1, 0.0f);
+};
 
 }  // namespace trtpose::test
