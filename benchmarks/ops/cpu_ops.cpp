@@ -16,10 +16,10 @@
 
 #include "core/buffer.hpp"
 #include "core/thread_pool.hpp"
+#include "families/family.hpp"
 #include "trtpose/error.hpp"
 #include "trtpose/ops/decode.hpp"
 #include "trtpose/ops/letterbox.hpp"
-#include "trtpose/ops/nms.hpp"
 
 namespace {
 
@@ -70,56 +70,71 @@ void letterbox(char** args) {
     print(time_runs(std::stoi(args[5]), run), "");
 }
 
+/// Raw heads at one input size, one behind the other in a file.
+struct Heads {
+    ModelSpec spec;
+    std::vector<char> bytes;
+    families::OutputShapes outputs;
+    std::vector<const void*> data;
+
+    Heads(const std::string& path, const std::string& spec_path, int side) : bytes(read_file(path)) {
+        const std::vector<char> json = read_file(spec_path);
+        spec = ModelSpec::from_json({json.begin(), json.end()}, spec_path);
+        outputs.batch = 1;
+        outputs.input = {side, side};
+        const auto* next = reinterpret_cast<const float*>(bytes.data());
+        for (const int stride : spec.strides) {
+            outputs.shapes.push_back({1, spec.anchors_per_cell() * spec.fields(), side / stride, side / stride});
+            const auto& shape = outputs.shapes.back();
+            data.push_back(next);
+            next += std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+        }
+    }
+};
+
+/// How many anchors pass the threshold, which no reader tells.
+int count_candidates(const Heads& heads, float conf, const Context& context) {
+    const ops::Decode decode(heads.spec);
+    const ops::HeadView view = decode.view(heads.outputs.shapes, heads.data, DType::f32, heads.outputs.input);
+    const auto n = static_cast<size_t>(view.total_anchors);
+    int32_t count = 0;
+    std::vector<float> boxes(4 * n), scores(n);
+    std::vector<int32_t> classes(n), anchors(n);
+    decode(view, conf, {&count, boxes.data(), scores.data(), classes.data(), anchors.data(), view.total_anchors}, {},
+           context);
+    return count;
+}
+
 void postprocess(char** args) {
-    const std::vector<char> data = read_file(args[0]);
-    const std::vector<char> json = read_file(args[1]);
-    const ModelSpec spec = ModelSpec::from_json({json.begin(), json.end()}, args[1]);
     const int side = std::stoi(args[2]);
-    const float conf = std::stof(args[3]);
+    const Heads heads(args[0], args[1], side);
+    Thresholds thresholds;
+    thresholds.conf = std::stof(args[3]);
     ThreadPool threads(std::stoi(args[4]));
     const Context context{{}, nullptr, &threads};
 
-    std::vector<std::vector<int64_t>> shapes;
-    std::vector<const float*> heads;
-    const auto* next = reinterpret_cast<const float*>(data.data());
-    for (const int stride : spec.strides) {
-        shapes.push_back({1, spec.anchors_per_cell() * spec.fields(), side / stride, side / stride});
-        heads.push_back(next);
-        next += std::accumulate(shapes.back().begin(), shapes.back().end(), int64_t{1}, std::multiplies<>());
-    }
-    const ops::Decode decode(spec);
-    const ops::NmsParams params;
-    const ops::Nms nms(params);
-    const ops::HeadView view = decode.view(shapes, heads, {side, side});
-
-    const auto lay_out = [&](Planner& p, ops::Candidates& c, ops::Detections& d, ops::PoseArrays& o, Workspace& w) {
-        const auto n = static_cast<size_t>(view.total_anchors), m = static_cast<size_t>(params.max_det);
-        c = {p.take<int32_t>(1), p.take<float>(4 * n), p.take<float>(n),
-             p.take<int32_t>(n), p.take<int32_t>(n),   view.total_anchors};
-        d = {p.take<int32_t>(1), p.take<int32_t>(m), params.max_det};
-        o = {p.take<float>(4 * m), p.take<float>(m), p.take<int32_t>(m),
-             p.take<float>(m * static_cast<size_t>(spec.keypoints) * 3)};
-        w.bytes = std::max(nms.workspace_bytes(1, view.total_anchors, {}), decode.workspace_bytes(view, {}));
-        w.data = p.take<char>(w.bytes);
+    const auto reader = families::family_of(heads.spec).default_reader(heads.spec);
+    const families::ReaderMemory memory = reader->plan(heads.outputs, thresholds, {});
+    const auto lay_out = [&](Planner& p) {
+        const auto m = static_cast<size_t>(thresholds.max_det);
+        families::ReadBuffers buffers;
+        buffers.held = p.take<char>(memory.held);
+        buffers.scratch = {p.take<char>(memory.scratch), memory.scratch};
+        buffers.results.counts = p.take<int32_t>(1);
+        buffers.results.poses = {p.take<float>(4 * m), p.take<float>(m), p.take<int32_t>(m),
+                                 p.take<float>(m * static_cast<size_t>(heads.spec.keypoints) * 3)};
+        return buffers;
     };
-    ops::Candidates candidates;
-    ops::Detections kept;
-    ops::PoseArrays poses;
-    Workspace workspace;
     Planner measure;
-    lay_out(measure, candidates, kept, poses, workspace);
+    lay_out(measure);
     const HostBuffer arena(measure.used());
     Planner planner(arena.data());
-    lay_out(planner, candidates, kept, poses, workspace);
+    const families::ReadBuffers buffers = lay_out(planner);
     const math::Letterbox placement = math::letterbox(side, side, side, side);
-    const auto run = [&] {
-        decode(view, conf, candidates, workspace, context);
-        nms(candidates, 1, nullptr, kept, workspace, context);
-        decode.poses(view, candidates, kept, &placement, poses, context);
-    };
-    const auto ms = time_runs(std::stoi(args[5]), run);
-    print(ms, (", \"candidates\": " + std::to_string(candidates.counts[0]) +
-               ", \"poses\": " + std::to_string(kept.counts[0]))
+    const auto ms = time_runs(std::stoi(args[5]),
+                              [&] { reader->read(heads.data, 1, thresholds, &placement, buffers, context, {}); });
+    print(ms, (", \"candidates\": " + std::to_string(count_candidates(heads, thresholds.conf, context)) +
+               ", \"poses\": " + std::to_string(buffers.results.counts[0]))
                   .c_str());
 }
 

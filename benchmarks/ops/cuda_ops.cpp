@@ -16,10 +16,12 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/cuda_check.hpp"
 #include "core/cuda_device.hpp"
+#include "families/family.hpp"
 #include "trtpose/ops/decode.hpp"
 #include "trtpose/ops/letterbox.hpp"
 #include "trtpose/ops/nms.hpp"
@@ -181,74 +183,109 @@ Heads make_heads(int side, int people, int anchors_each) {
     return heads;
 }
 
-void postprocess(Bench& bench, int batch, int side, int people, int anchors_each, float conf, bool half) {
-    const Heads heads = make_heads(side, people, anchors_each);
-    std::vector<std::vector<int64_t>> shapes = heads.shapes;
+/// The heads on the device, `batch` times, as float32 or float16.
+struct Outputs : families::OutputShapes {
     std::vector<const void*> data;
-    for (size_t l = 0; l < heads.values.size(); ++l) {
-        shapes[l][0] = batch;
-        std::vector<char> bytes;
+
+    Outputs(const Heads& heads, int images, int side, bool half) {
+        batch = images;
+        dtype = half ? DType::f16 : DType::f32;
+        input = {side, side};
+        shapes = heads.shapes;
+        for (auto& shape : shapes) shape[0] = images;
+        for (const auto& values : heads.values)
+            data.push_back(half ? repeated<__half>(values) : repeated<float>(values));
+    }
+    ~Outputs() {
+        for (const void* block : data) cudaFree(const_cast<void*>(block));
+    }
+    Outputs(const Outputs&) = delete;
+    Outputs& operator=(const Outputs&) = delete;
+
+private:
+    template <typename T>
+    const void* repeated(const std::vector<float>& values) const {
+        std::vector<T> all;
         for (int n = 0; n < batch; ++n) {
-            if (half) {
-                for (const float x : heads.values[l]) {
-                    const __half h = __float2half_rn(x);
-                    const auto* b = reinterpret_cast<const char*>(&h);
-                    bytes.insert(bytes.end(), b, b + sizeof(h));
+            for (const float x : values) {
+                if constexpr (std::is_same_v<T, float>) {
+                    all.push_back(x);
+                } else {
+                    all.push_back(__float2half_rn(x));
                 }
-            } else {
-                const auto* b = reinterpret_cast<const char*>(heads.values[l].data());
-                bytes.insert(bytes.end(), b, b + heads.values[l].size() * sizeof(float));
             }
         }
-        data.push_back(device(bytes));
+        return device(all);
     }
-    const DType dtype = half ? DType::f16 : DType::f32;
-    const ops::Decode decode(heads.spec);
-    const ops::HeadView view = decode.view(shapes, data, dtype, {side, side});
-    const ops::NmsParams params;
-    const ops::Nms nms(params);
-    const auto images = static_cast<size_t>(batch), all = images * static_cast<size_t>(view.total_anchors),
-               slots = images * static_cast<size_t>(params.max_det);
-    const ops::Candidates candidates{device<int32_t>(images), device<float>(4 * all), device<float>(all),
-                                     device<int32_t>(all),    device<int32_t>(all),   view.total_anchors};
-    const ops::Detections kept{device<int32_t>(images), device<int32_t>(slots), params.max_det};
-    const ops::PoseArrays poses{device<float>(4 * slots), device<float>(slots), device<int32_t>(slots),
-                                device<float>(slots * static_cast<size_t>(heads.spec.keypoints) * 3)};
+};
+
+/// The operations one by one.
+struct Operations {
+    ops::Decode decode;
+    ops::HeadView view;
+    ops::NmsParams params;
+    ops::Nms nms;
+    ops::Candidates candidates;
+    ops::Detections kept;
+
+    Operations(const ModelSpec& spec, const Outputs& outputs)
+        : decode(spec), view(decode.view(outputs.shapes, outputs.data, outputs.dtype, outputs.input)), nms(params) {
+        const auto images = static_cast<size_t>(outputs.batch);
+        const size_t all = images * static_cast<size_t>(view.total_anchors);
+        candidates = {device<int32_t>(images), device<float>(4 * all), device<float>(all),
+                      device<int32_t>(all),    device<int32_t>(all),   view.total_anchors};
+        kept = {device<int32_t>(images), device<int32_t>(images * static_cast<size_t>(params.max_det)), params.max_det};
+    }
+};
+
+ops::PoseArrays pose_arrays(size_t slots, int keypoints) {
+    return {device<float>(4 * slots), device<float>(slots), device<int32_t>(slots),
+            device<float>(slots * static_cast<size_t>(keypoints) * 3)};
+}
+
+void postprocess(Bench& bench, int batch, int side, int people, int anchors_each, float conf, bool half) {
+    const Heads heads = make_heads(side, people, anchors_each);
+    const Outputs outputs(heads, batch, side, half);
+    const Operations ops(heads.spec, outputs);
+    Thresholds thresholds;
+    thresholds.conf = conf;
+    const auto reader = families::family_of(heads.spec).default_reader(heads.spec);
+    const families::ReaderMemory memory = reader->plan(outputs, thresholds, kGpu);
+    const auto images = static_cast<size_t>(batch);
+    const ops::PoseArrays poses = pose_arrays(images * static_cast<size_t>(thresholds.max_det), heads.spec.keypoints);
+    const families::ReadBuffers buffers{
+        device<char>(memory.held), {device<char>(memory.scratch), memory.scratch}, {device<int32_t>(images), poses}};
     const math::Letterbox* placements =
         device(std::vector<math::Letterbox>(images, math::letterbox(1920, 1080, side, side)));
     const Context context = bench.context();
-    const auto run_decode = [&] { decode(view, conf, candidates, {}, context); };
-    const auto run_nms = [&] { nms(candidates, batch, nullptr, kept, {}, context); };
-    const auto run_poses = [&] { decode.poses(view, candidates, kept, placements, poses, context); };
-    run_decode();
-    run_nms();
+    const auto run_decode = [&] { ops.decode(ops.view, conf, ops.candidates, {}, context); };
+    const auto run_nms = [&] { ops.nms(ops.candidates, batch, nullptr, ops.kept, {}, context); };
+    const auto run_poses = [&] { ops.decode.poses(ops.view, ops.candidates, ops.kept, placements, poses, context); };
+    const auto run_both = [&] {
+        run_decode();
+        run_nms();
+    };
+    run_both();
     bench.wait();
     int32_t found = 0, left = 0;
-    cuda_check(cudaMemcpy(&found, candidates.counts, sizeof(found), cudaMemcpyDeviceToHost), "download");
-    cuda_check(cudaMemcpy(&left, kept.counts, sizeof(left), cudaMemcpyDeviceToHost), "download");
+    cuda_check(cudaMemcpy(&found, ops.candidates.counts, sizeof(found), cudaMemcpyDeviceToHost), "download");
+    cuda_check(cudaMemcpy(&left, ops.kept.counts, sizeof(left), cudaMemcpyDeviceToHost), "download");
 
     const std::string what =
-        std::to_string(side) + " conf " + std::to_string(conf).substr(0, 5) + " " + to_string(dtype);
-    const double n = batch, element = static_cast<double>(size_of(dtype));
+        std::to_string(side) + " conf " + std::to_string(conf).substr(0, 5) + " " + to_string(outputs.dtype);
+    const double n = batch, element = static_cast<double>(size_of(outputs.dtype));
     // Objectness of all anchors, the other fields of the candidates before their keypoints, and what is written of
     // them.
-    const double decode_bytes = n * (view.total_anchors * element + found * (5 * element + 28));
+    const double decode_bytes = n * (ops.view.total_anchors * element + found * (5 * element + 28));
     const double nms_bytes = n * (found * 28.0 + left * 4.0);
     const double poses_bytes = n * left * (heads.spec.keypoints * 3 * (element + 4.0) + 2 * 24.0);
     print("decode", batch, what, bench.time(run_decode), decode_bytes, found);
     print("nms", batch, what, bench.time(run_nms), nms_bytes, found, left);
     print("poses", batch, what, bench.time(run_poses), poses_bytes, found, left);
-    const auto both = [&] {
-        run_decode();
-        run_nms();
-    };
-    print("decode+nms", batch, what, bench.time(both), decode_bytes + nms_bytes, found, left);
-    const auto whole = [&] {
-        both();
-        run_poses();
-    };
-    print("decode+nms+poses", batch, what, bench.time(whole), decode_bytes + nms_bytes + poses_bytes, found, left);
-    for (const void* block : data) cuda_check(cudaFree(const_cast<void*>(block)), "free");
+    print("decode+nms", batch, what, bench.time(run_both), decode_bytes + nms_bytes, found, left);
+    // As the engine does it.
+    const auto read = [&] { reader->read(outputs.data, batch, thresholds, placements, buffers, context, {}); };
+    print("decode+nms+poses", batch, what, bench.time(read), decode_bytes + nms_bytes + poses_bytes, found, left);
 }
 
 }  // namespace
