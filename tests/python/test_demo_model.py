@@ -27,9 +27,10 @@ PICTURES = DATA / "demo"
 
 sys.path.insert(0, str(ROOT))
 from tools.demo_model import scene as drawing  # noqa: E402
-from tools.demo_model.person import FLIP, KEYPOINTS, Drawn, Layer  # noqa: E402
+from tools.demo_model.person import FLIP, KEYPOINTS, Drawn  # noqa: E402
 from tools.demo_model.pictures import held_out  # noqa: E402
 from tools.demo_model.pool import HELD_OUT_SEED, TRAIN_SEED  # noqa: E402
+from tools.demo_model.solids import Layer  # noqa: E402
 
 AP_FLOOR = 0.83
 """What the model must reach on the packaged pictures: 0.877 by its card, less what rounding on another processor moves.

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from .person import F32, FLIP
+from .body import F32
+from .person import FLIP
 from .pool import shard_path
 
 
@@ -50,6 +51,54 @@ Key = tuple[int, int, Stage]
 Sample = tuple[NDArray[np.uint8], F32, F32, F32, NDArray[np.bool_]]
 
 
+def _warp(
+    rng: np.random.Generator,
+    image: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    scale: float,
+    boxes: F32,
+    stage: Stage,
+) -> NDArray[np.uint8]:
+    """The picture under the similarity ``matrix``, on a border of some kind."""
+    size, width = stage.size, image.shape[1]
+    border = (114, 114, 114) if rng.random() < 0.7 else tuple(int(v) for v in rng.integers(0, 256, 3))
+    how = cv2.INTER_LINEAR if scale > 0.8 else cv2.INTER_AREA
+    if rng.random() < 0.15 and not stage.calm:
+        how = cv2.INTER_NEAREST
+    mode = cv2.BORDER_CONSTANT if rng.random() < 0.8 else cv2.BORDER_REFLECT
+    if (
+        mode == cv2.BORDER_REFLECT
+        and len(boxes)
+        and (boxes[:, :2].min() < 0.35 * width or boxes[:, 2:].max() > 0.65 * width)
+    ):
+        mode = cv2.BORDER_CONSTANT  # no mirrored people without annotations
+    return cv2.warpAffine(
+        image,
+        matrix,
+        (size, size),
+        flags=cv2.INTER_LINEAR if how == cv2.INTER_AREA else how,
+        borderMode=mode,
+        borderValue=border,
+    )
+
+
+def _moved_boxes(
+    boxes: F32, old: F32, moved: F32, labelled: NDArray[np.bool_], matrix: NDArray[np.float64], scale: float, flip: bool
+) -> F32:
+    """Boxes under the similarity ``matrix``, about keypoints moved from ``old`` (NaN: not known) to ``moved``."""
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) @ matrix[:, :2].T.astype(np.float32) + matrix[
+        :, 2
+    ].astype(np.float32)
+    out = np.concatenate([corners.min(1), corners.max(1)], 1)
+    for i in np.flatnonzero(labelled.any(1)):
+        # A rotated box grows; what surrounds the keypoints does not.
+        hull = np.concatenate([np.nanmin(old[i], 0), np.nanmax(old[i], 0)])
+        margin = (np.abs(boxes[i] - hull) * scale)[[2, 1, 0, 3] if flip else [0, 1, 2, 3]]
+        inside = moved[i][labelled[i]]
+        out[i] = np.concatenate([inside.min(0) - margin[:2], inside.max(0) + margin[2:]])
+    return out
+
+
 def view(
     rng: np.random.Generator,
     image: NDArray[np.uint8],
@@ -72,25 +121,7 @@ def view(
     if flip:
         matrix[0] = -matrix[0]
         matrix[0, 2] += size
-    border = (114, 114, 114) if rng.random() < 0.7 else tuple(int(v) for v in rng.integers(0, 256, 3))
-    how = cv2.INTER_LINEAR if scale > 0.8 else cv2.INTER_AREA
-    if rng.random() < 0.15 and not stage.calm:
-        how = cv2.INTER_NEAREST
-    mode = cv2.BORDER_CONSTANT if rng.random() < 0.8 else cv2.BORDER_REFLECT
-    if (
-        mode == cv2.BORDER_REFLECT
-        and len(boxes)
-        and (boxes[:, :2].min() < 0.35 * width or boxes[:, 2:].max() > 0.65 * width)
-    ):
-        mode = cv2.BORDER_CONSTANT  # no mirrored people without annotations
-    image = cv2.warpAffine(
-        image,
-        matrix,
-        (size, size),
-        flags=cv2.INTER_LINEAR if how == cv2.INTER_AREA else how,
-        borderMode=mode,
-        borderValue=border,
-    )
+    image = _warp(rng, image, matrix, scale, boxes, stage)
     if not len(boxes):
         return image, boxes, points, areas, ignored
     labelled = points[..., 2] > 0
@@ -99,16 +130,7 @@ def view(
         moved, labelled = moved[:, list(FLIP)], labelled[:, list(FLIP)]
         points = points[:, list(FLIP)]
     old = np.where((points[..., 2] > 0)[..., None], points[..., :2], np.nan)
-    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) @ matrix[:, :2].T.astype(np.float32) + matrix[
-        :, 2
-    ].astype(np.float32)
-    out = np.concatenate([corners.min(1), corners.max(1)], 1)
-    for i in np.flatnonzero(labelled.any(1)):
-        # A rotated box grows; what surrounds the keypoints does not.
-        hull = np.concatenate([np.nanmin(old[i], 0), np.nanmax(old[i], 0)])
-        margin = (np.abs(boxes[i] - hull) * scale)[[2, 1, 0, 3] if flip else [0, 1, 2, 3]]
-        inside = moved[i][labelled[i]]
-        out[i] = np.concatenate([inside.min(0) - margin[:2], inside.max(0) + margin[2:]])
+    out = _moved_boxes(boxes, old, moved, labelled, matrix, scale, flip)
     whole = (out[:, 2:] - out[:, :2]).prod(1)
     out = out.clip(0, size)
     kept = (out[:, 2:] - out[:, :2]).prod(1) / np.maximum(whole, 1e-6)

@@ -13,6 +13,7 @@ refinement of matched anchors really reads them.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -213,6 +214,118 @@ def field_loss(fields: dict[str, Field], targets: dict[str, Tensor], known: Tens
     return total
 
 
+Grid = tuple[Tensor, Tensor, Tensor]
+"""Objectness of a level's anchors: logits, goal, and weight, each n × anchors × height × width."""
+
+
+def _level(raw: Tensor) -> Tensor:
+    """n × anchors × height × width × numbers of an anchor."""
+    n, _, height, width = raw.shape
+    return raw.view(n, len(ANCHORS[0]), RAW, height, width).permute(0, 1, 3, 4, 2)
+
+
+def _grids(raws: list[Tensor], boxes: Tensor, picture: Tensor) -> list[Grid]:
+    """Nothing is to be found anywhere; what is in one of the ``boxes`` has no weight."""
+    grids: list[Grid] = []
+    for raw, stride in zip(raws, STRIDES, strict=True):
+        t = _level(raw)
+        weight = torch.ones(t.shape[:4], device=raw.device)
+        if len(boxes):
+            centre = (cells(t.shape[2], t.shape[3], raw.device) + 0.5) * stride
+            for box, index in zip(boxes, picture.tolist(), strict=True):
+                inside = ((centre - box[:2]).abs() < box[2:] / 2).all(-1)
+                weight[index] = torch.where(inside, 0.0, weight[index])
+        grids.append((t[..., 4], torch.zeros(t.shape[:4], device=raw.device), weight))
+    return grids
+
+
+@dataclass
+class Matched:
+    """Anchors that people are assigned to, m of them.
+
+    Attributes:
+        numbers: (m, RAW) what the network says of each.
+        box: (m, 4) read from them: cx, cy, w, h in input pixels.
+        who: (m,) index of the person.
+        slot: (m, 5) level, picture, anchor of the cell, row, column.
+    """
+
+    numbers: Tensor
+    box: Tensor
+    who: Tensor
+    slot: Tensor
+
+
+def _match(raws: list[Tensor], boxes: Tensor, picture: Tensor) -> Matched | None:
+    chosen: list[tuple[Tensor, ...]] = []
+    for level, (raw, stride) in enumerate(zip(raws, STRIDES, strict=True)):
+        if not len(boxes):
+            continue
+        t = _level(raw)
+        b, a, i, j, who = assign(boxes, picture, level, t.shape[2], t.shape[3])
+        size = torch.tensor(ANCHORS[level], device=raw.device)[a]
+        corner = torch.stack([j, i], 1).float() * stride
+        slot = torch.stack([torch.full_like(b, level), b, a, i, j], 1)
+        chosen.append((t[b, a, i, j], corner, torch.full_like(size, stride), size, who, slot))
+    if not sum(len(c[0]) for c in chosen):
+        return None
+    p, corner, step, size, who, slot = (torch.cat(v) for v in zip(*chosen, strict=True))
+    half = p[:, :4].sigmoid() * 2
+    box = torch.cat([(half[:, :2] - 0.5) * step + corner, half[:, 2:].square() * size], 1)
+    return Matched(p, box, who, slot)
+
+
+def _refinement(fields: dict[str, Field], matched: Matched) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Keypoints (m, K, 2) of each anchor: its guess, where links lead, after the near field, after the fine one."""
+    p, box, keypoints = matched.numbers, matched.box, len(KEYPOINTS)
+    at = 5 + CLASSES + keypoints
+    offset = p[:, at : at + 2 * keypoints].unflatten(1, (2, keypoints)).transpose(1, 2)
+    guess = box[:, None, :2].detach() + box[:, None, 2:].detach() * offset
+
+    def sample(field: str, first: int, where: Tensor) -> Tensor:
+        number = where.shape[1]
+        kind = torch.arange(first, first + number, device=p.device).expand(len(where), -1).reshape(-1)
+        pictures = matched.slot[:, 1].repeat_interleave(number)
+        return fields[field].read(pictures, kind, where.reshape(-1, 2)).view(len(where), number, 2)
+
+    trust = p[:, RAW - LIMBS :].sigmoid()[..., None]
+    started, near, fine = refined(guess, trust, sample)
+    return guess, started, near, fine
+
+
+def _matched_loss(
+    total: Tensor, parts: Tensor, fields: dict[str, Field], matched: Matched, known: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """``total`` with the loss of matched anchors, and the score each should have; fills the first three ``parts``."""
+    p, count = matched.numbers, len(matched.numbers)
+    order = torch.tensor(ORDER, device=p.device)
+    sigma = 2 * torch.tensor(SIGMAS, device=p.device)[order]
+    complete, iou = ciou(matched.box, known["boxes"][matched.who])
+    guess, started, near, fine = _refinement(fields, matched)
+    truth = known["keypoints"][matched.who][:, order]
+    labelled = (truth[..., 2] > 0).float()
+    each = labelled / labelled.sum(1, keepdim=True).clamp(1)
+    scale = known["areas"][matched.who, None].clamp(16).sqrt()
+    e = (fine - truth[..., :2]).square().sum(-1) / (2 * (scale * sigma).square())
+    for share, loss in (
+        (GUESS, tail(guess - truth[..., :2], 0.15 * scale)),
+        (START, tail(started - truth[..., :2], (sigma + 0.1) * scale)),
+        (NEAR, tail(near - truth[..., :2], (sigma + 0.05) * scale)),
+        (FINE, 1 - torch.exp(-e) + TAIL * ((1 + e).sqrt() - 1)),
+    ):
+        total = total + share * (loss * each).sum() / count
+    seen = (known["keypoints"][matched.who][..., 2] > 0).float()
+    conf = functional.binary_cross_entropy_with_logits(p[:, 5 + CLASSES : 5 + CLASSES + len(KEYPOINTS)], seen)
+    one = torch.ones_like(p[:, 5 : 5 + CLASSES])
+    classes = functional.binary_cross_entropy_with_logits(p[:, 5 : 5 + CLASSES], one)
+    lost = (1 - complete).mean()
+    total = total + BOX * lost + CONFIDENCE * conf + CLASS * classes
+    with torch.no_grad():
+        oks = (torch.exp(-e) * each).sum(1)
+        parts[0], parts[1], parts[2] = lost, oks.mean(), conf
+        return total, (iou.clamp(0) * oks).sqrt()
+
+
 def pose_loss(out: dict[str, list[Tensor]], targets: dict[str, Tensor], *, maps: bool = True) -> tuple[Tensor, Tensor]:
     """Loss of a batch.
 
@@ -229,85 +342,25 @@ def pose_loss(out: dict[str, list[Tensor]], targets: dict[str, Tensor], *, maps:
     raws = out["raw"]
     strides = (("near", NEAR_STRIDE), ("link", NEAR_STRIDE), ("fine", FINE_STRIDE))
     fields = {name: Field(out[name][0], stride) for name, stride in strides}
-    device = raws[0].device
     known = ~targets["ignored"]
-    boxes, picture = targets["boxes"][known], targets["picture"][known]
-    order = torch.tensor(ORDER, device=device)
-    points, areas = targets["keypoints"][known], targets["areas"][known]
-    sigma = 2 * torch.tensor(SIGMAS, device=device)[order]
-    shadow_boxes, shadow_picture = targets["boxes"][~known], targets["picture"][~known]
+    people = {key: targets[key][known] for key in ("boxes", "picture", "keypoints", "areas")}
     fields_loss = field_loss(fields, targets, known)
     maps_loss = map_loss(out["maps"], targets) if maps else fields_loss.new_zeros(())
     total = fields_loss + MAPS * maps_loss
     parts = raws[0].new_zeros(6)
     parts[4], parts[5] = fields_loss.detach(), maps_loss.detach()
-    count, keypoints = len(ANCHORS[0]), len(KEYPOINTS)
-    at = 5 + CLASSES + keypoints
-    chosen: list[tuple[Tensor, ...]] = []
-    grids: list[tuple[Tensor, Tensor, Tensor]] = []
-    for level, (raw, stride) in enumerate(zip(raws, STRIDES, strict=True)):
-        n, _, height, width = raw.shape
-        t = raw.view(n, count, RAW, height, width).permute(0, 1, 3, 4, 2)
-        weight = torch.ones(t.shape[:4], device=device)
-        if len(shadow_boxes):
-            centre = (cells(height, width, device) + 0.5) * stride
-            for box, index in zip(shadow_boxes, shadow_picture.tolist(), strict=True):
-                inside = ((centre - box[:2]).abs() < box[2:] / 2).all(-1)
-                weight[index] = torch.where(inside, 0.0, weight[index])
-        grids.append((t[..., 4], torch.zeros(t.shape[:4], device=device), weight))
-        if len(boxes):
-            b, a, i, j, who = assign(boxes, picture, level, height, width)
-            size = torch.tensor(ANCHORS[level], device=device)[a]
-            corner = torch.stack([j, i], 1).float() * stride
-            slot = torch.stack([torch.full_like(b, level), b, a, i, j], 1)
-            chosen.append((t[b, a, i, j], corner, torch.full_like(size, stride), size, who, slot))
-    matched = sum(len(c[0]) for c in chosen)
-    if matched:
-        p, corner, step, size, who, slot = (torch.cat(v) for v in zip(*chosen, strict=True))
-        half = p[:, :4].sigmoid() * 2
-        box = torch.cat([(half[:, :2] - 0.5) * step + corner, half[:, 2:].square() * size], 1)
-        complete, iou = ciou(box, boxes[who])
-        offset = p[:, at : at + 2 * keypoints].unflatten(1, (2, keypoints)).transpose(1, 2)
-        guess = box[:, None, :2].detach() + box[:, None, 2:].detach() * offset
-        inside = slot[:, 1]
-
-        def sample(field: str, first: int, where: Tensor) -> Tensor:
-            number = where.shape[1]
-            kind = torch.arange(first, first + number, device=device).expand(len(where), -1).reshape(-1)
-            at = inside.repeat_interleave(number)
-            return fields[field].read(at, kind, where.reshape(-1, 2)).view(len(where), number, 2)
-
-        trust = p[:, RAW - LIMBS :].sigmoid()[..., None]
-        started, near, fine = refined(guess, trust, sample)
-        truth = points[who][:, order]
-        labelled = (truth[..., 2] > 0).float()
-        each = labelled / labelled.sum(1, keepdim=True).clamp(1)
-        scale = areas[who, None].clamp(16).sqrt()
-        e = (fine - truth[..., :2]).square().sum(-1) / (2 * (scale * sigma).square())
-        for share, loss in (
-            (GUESS, tail(guess - truth[..., :2], 0.15 * scale)),
-            (START, tail(started - truth[..., :2], (sigma + 0.1) * scale)),
-            (NEAR, tail(near - truth[..., :2], (sigma + 0.05) * scale)),
-            (FINE, 1 - torch.exp(-e) + TAIL * ((1 + e).sqrt() - 1)),
-        ):
-            total = total + share * (loss * each).sum() / matched
-        conf = functional.binary_cross_entropy_with_logits(p[:, 5 + CLASSES : at], (points[who][..., 2] > 0).float())
-        one = torch.ones_like(p[:, 5 : 5 + CLASSES])
-        classes = functional.binary_cross_entropy_with_logits(p[:, 5 : 5 + CLASSES], one)
-        lost = (1 - complete).mean()
-        total = total + BOX * lost + CONFIDENCE * conf + CLASS * classes
-        with torch.no_grad():
-            oks = (torch.exp(-e) * each).sum(1)
-            wanted = (iou.clamp(0) * oks).sqrt()
-            for level, (_, goal, weight) in enumerate(grids):
-                here = slot[:, 0] == level
-                index = tuple(slot[here, 1:].T)
-                goal[index] = wanted[here]
-                weight[index] = 1.0
-            parts[0], parts[1], parts[2] = lost, oks.mean(), conf
+    grids = _grids(raws, targets["boxes"][~known], targets["picture"][~known])
+    matched = _match(raws, people["boxes"], people["picture"])
+    if matched is not None:
+        total, wanted = _matched_loss(total, parts, fields, matched, people)
+        for level, (_, goal, weight) in enumerate(grids):
+            here = matched.slot[:, 0] == level
+            index = tuple(matched.slot[here, 1:].T)
+            goal[index] = wanted[here]
+            weight[index] = 1.0
     found = raws[0].new_zeros(())
     for logits, goal, weight in grids:
         found = found + functional.binary_cross_entropy_with_logits(logits, goal, weight, reduction="sum")
-    found = found / max(matched, 1)
+    found = found / max(0 if matched is None else len(matched.who), 1)
     parts[3] = found.detach()
     return total + OBJECTNESS * found, parts

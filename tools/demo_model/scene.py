@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from . import person as body
-from .person import F32, FLIP, KEYPOINTS, Drawn, Habit, draw_person, smooth_noise
+from .body import EVERYDAY, F32, HARD, TURNED, VARIED, Habit
+from .person import FLIP, KEYPOINTS, SKELETON, SKINS, Drawn, draw_person
+from .solids import FOLDS, TILES, Layer, Paint, smooth_noise
 
 U8 = NDArray[np.uint8]
 
@@ -56,17 +57,17 @@ class Kind:
 KINDS = {
     "everyday": Kind(
         (0.03, 0.5, 0.27, 0.12, 0.05, 0.03, 0.0, 0.0), (0.7, 1.35), 0.45, 0.55, 0.08, 0.08, 0.12, 0.15, 0.15,
-        body.EVERYDAY,
+        EVERYDAY,
     ),
     "varied": Kind(
-        (0.03, 0.4, 0.27, 0.15, 0.08, 0.04, 0.02, 0.01), (0.6, 1.5), 0.32, 0.45, 0.12, 0.12, 0.2, 0.25, 0.1, body.VARIED
+        (0.03, 0.4, 0.27, 0.15, 0.08, 0.04, 0.02, 0.01), (0.6, 1.5), 0.32, 0.45, 0.12, 0.12, 0.2, 0.25, 0.1, VARIED
     ),
     "hard": Kind(
         (0.03, 0.27, 0.26, 0.19, 0.12, 0.07, 0.04, 0.02), (0.45, 1.75), 0.2, 0.3, 0.22, 0.25, 0.35, 0.25, 0.04,
-        body.HARD,
+        HARD,
     ),
 }  # fmt: skip
-KINDS["turned"] = replace(KINDS["varied"], habit=body.TURNED)
+KINDS["turned"] = replace(KINDS["varied"], habit=TURNED)
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Scene:
         width = self.image.shape[1]
         boxes = self.boxes.copy()
         boxes[:, [0, 2]] = width - self.boxes[:, [2, 0]]
-        points = self.keypoints[:, list(body.FLIP)].copy()
+        points = self.keypoints[:, list(FLIP)].copy()
         points[..., 0] = np.where(points[..., 2] > 0, width - points[..., 0], 0)
         return Scene(np.ascontiguousarray(self.image[:, ::-1]), boxes, points, self.areas, self.ignored)
 
@@ -212,14 +213,12 @@ def _background(rng: np.random.Generator, height: int, width: int) -> U8:
     for _ in range(int(rng.integers(0, 14))):
         _thing(rng, image)
     for _ in range(int(rng.integers(0, 5))):  # limb-like solids that belong to nobody
-        layer = body.Layer(height, width)
+        layer = Layer(height, width)
         a, b = rng.uniform(0, 1, (2, 2)) * (width, height)
         b = a + (b - a) * rng.uniform(0.1, 0.7)
         r = np.float32(rng.uniform(0.01, 0.06, 3) * height)
-        colour = _color(rng) if rng.random() < 0.5 else body.SKINS[rng.integers(8)]
-        paint = body.Paint(
-            colour, _color(rng), body._TILES[int(rng.integers(6)) * (rng.random() < 0.4)], body._FOLDS[0], 0.3
-        )
+        colour = _color(rng) if rng.random() < 0.5 else SKINS[rng.integers(8)]
+        paint = Paint(colour, _color(rng), TILES[int(rng.integers(6)) * (rng.random() < 0.4)], FOLDS[0], 0.3)
         layer.solid(np.float32([*a, 0]), np.float32([*b, 0]), r, paint, np.float32([-0.4, -0.5, 0.77]), 0.4)
         mask = np.isfinite(layer.depth)
         image[mask] = np.clip(layer.color[mask], 0, 255).astype(np.uint8)
@@ -312,26 +311,30 @@ def label(drawn: Drawn, owner: NDArray[np.int8], index: int) -> F32:
     return points
 
 
-def draw_scene(seed: int, index: int, height: int = 320, width: int = 320, kind: str = "everyday") -> Scene:
-    """Draw picture ``index`` of the sequence ``seed`` at ``height`` × ``width`` pixels; ``kind``: of :data:`KINDS`."""
-    what = KINDS[kind]
-    rng = np.random.default_rng([seed, index, height, width])
-    h, w = round(height * SUPERSAMPLE), round(width * SUPERSAMPLE)
-    image = _background(rng, h, w)
-    owner = np.full((h, w), -1, np.int8)
-    light = np.float32([rng.normal(0, 0.6), -abs(rng.normal(0.3, 0.5)), abs(rng.normal(0.6, 0.4)) + 0.15])
-    light /= np.linalg.norm(light)
-    ambient = float(rng.uniform(0.25, 0.75))
+@dataclass
+class _Canvas:
+    """A picture being drawn: pixels, whose each of them is (-1: nobody's), and who has been drawn."""
 
-    count = int(rng.choice([0, 1, 2, 3, 4, 5, 7, 9], p=what.counts))
+    image: U8
+    owner: NDArray[np.int8]
+    people: list[Drawn]
+    masks: list[tuple[tuple[int, int, int, int], int]]
+    """Of each: the box of what was drawn of it, and how many pixels."""
+
+
+def _sizes(rng: np.random.Generator, what: Kind, count: int, h: int, w: int) -> F32:
+    """Statures in pixels, the farthest first."""
     low, high = what.biggest
     biggest = rng.uniform(low, high) if count < 4 else rng.uniform(0.78 * low, 0.65 * high)
     share = np.sort(np.exp(rng.uniform(np.log(what.spread), 0, count)))
     if rng.random() < 0.35:
         share = np.sort(rng.uniform(0.8, 1, count))  # a group at one distance
-    sizes = np.maximum(share * biggest, what.smallest) * min(h, w * 1.2)
-    people: list[Drawn] = []
-    masks: list[tuple[tuple[int, int, int, int], int]] = []
+    return np.maximum(share * biggest, what.smallest) * min(h, w * 1.2)
+
+
+def _draw_people(rng: np.random.Generator, what: Kind, canvas: _Canvas, light: F32, ambient: float) -> None:
+    h, w = canvas.owner.shape
+    sizes = _sizes(rng, what, int(rng.choice([0, 1, 2, 3, 4, 5, 7, 9], p=what.counts)), h, w)
     crowd = rng.uniform(0.2, 1.2) if rng.random() < what.crowd else 3.0
     anchor = rng.uniform(0.3, 0.7) * w
     for size in sizes:
@@ -343,34 +346,33 @@ def draw_scene(seed: int, index: int, height: int = 320, width: int = 320, kind:
         low, high = (0.35, 0.7) if size < 0.9 * h else (0.45, 1.1) if size > 1.2 * h else (0.4, 0.75)
         y = h * rng.uniform(low, high)
         if rng.random() < what.between:
-            _thing(rng, image, owner)
+            _thing(rng, canvas.image, canvas.owner)
         drawn = draw_person(rng, h, w, (x, float(y)), float(size), light, ambient, what.habit)
         x0, y0, x1, y1 = drawn.layer.box
         if x1 - x0 < 4 or y1 - y0 < 4:
             continue
-        mask = _paste(rng, image, owner, drawn, len(people))
+        mask = _paste(rng, canvas.image, canvas.owner, drawn, len(canvas.people))
         rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if not len(rows):
             continue
-        masks.append(
-            ((x0 + int(cols[0]), y0 + int(rows[0]), x0 + int(cols[-1]) + 1, y0 + int(rows[-1]) + 1), int(mask.sum()))
-        )
-        people.append(drawn)
+        box = (x0 + int(cols[0]), y0 + int(rows[0]), x0 + int(cols[-1]) + 1, y0 + int(rows[-1]) + 1)
+        canvas.masks.append((box, int(mask.sum())))
+        canvas.people.append(drawn)
         if rng.random() < what.held:
-            _held(rng, image, owner, drawn)
-    if rng.random() < what.before:
-        for _ in range(int(rng.integers(1, 4))):
-            _thing(rng, image, owner)
+            _held(rng, canvas.image, canvas.owner, drawn)
 
-    n = len(people)
-    points = np.zeros((n, len(body.KEYPOINTS), 3), np.float32)
+
+def _annotate(canvas: _Canvas) -> tuple[F32, F32, F32, NDArray[np.bool_]]:
+    """Boxes, keypoints, areas and who is ignored, in pixels of the canvas."""
+    n = len(canvas.people)
+    points = np.zeros((n, len(KEYPOINTS), 3), np.float32)
     boxes = np.zeros((n, 4), np.float32)
     areas = np.zeros(n, np.float32)
     ignored = np.zeros(n, np.bool_)
-    for i, drawn in enumerate(people):
-        box, area = masks[i]
-        seen = int((owner == i).sum())
-        points[i] = label(drawn, owner, i)
+    for i, drawn in enumerate(canvas.people):
+        box, area = canvas.masks[i]
+        seen = int((canvas.owner == i).sum())
+        points[i] = label(drawn, canvas.owner, i)
         # Joints lie inside the drawn body but for rounding; the box is of both.
         got = points[i, points[i, :, 2] > 0, :2]
         boxes[i] = box
@@ -381,8 +383,24 @@ def draw_scene(seed: int, index: int, height: int = 320, width: int = 320, kind:
         if seen < MIN_VISIBLE * area or (points[i, :, 2] == 2).sum() < 3 or seen < 40 * SUPERSAMPLE**2:
             ignored[i] = True
             points[i] = 0
+    return boxes, points, areas, ignored
+
+
+def draw_scene(seed: int, index: int, height: int = 320, width: int = 320, kind: str = "everyday") -> Scene:
+    """Draw picture ``index`` of the sequence ``seed`` at ``height`` × ``width`` pixels; ``kind``: of :data:`KINDS`."""
+    what = KINDS[kind]
+    rng = np.random.default_rng([seed, index, height, width])
+    h, w = round(height * SUPERSAMPLE), round(width * SUPERSAMPLE)
+    canvas = _Canvas(_background(rng, h, w), np.full((h, w), -1, np.int8), [], [])
+    light = np.float32([rng.normal(0, 0.6), -abs(rng.normal(0.3, 0.5)), abs(rng.normal(0.6, 0.4)) + 0.15])
+    light /= np.linalg.norm(light)
+    _draw_people(rng, what, canvas, light, float(rng.uniform(0.25, 0.75)))
+    if rng.random() < what.before:
+        for _ in range(int(rng.integers(1, 4))):
+            _thing(rng, canvas.image, canvas.owner)
+    boxes, points, areas, ignored = _annotate(canvas)
     scale = np.float32([width / w, height / h])
-    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(canvas.image, (width, height), interpolation=cv2.INTER_AREA)
     points[..., :2] *= scale
     boxes *= np.tile(scale, 2)
     areas *= scale[0] * scale[1]
@@ -412,8 +430,8 @@ def coco(scenes: list[tuple[str, Scene]]) -> dict[str, Any]:
                 }
             )
     category = {
-        "id": 1, "name": "person", "supercategory": "person", "keypoints": list(body.KEYPOINTS),
-        "skeleton": [[a + 1, b + 1] for a, b in body.SKELETON],
+        "id": 1, "name": "person", "supercategory": "person", "keypoints": list(KEYPOINTS),
+        "skeleton": [[a + 1, b + 1] for a, b in SKELETON],
     }  # fmt: skip
     return {
         "info": {"description": "Pictures drawn by tools/demo_model"},
@@ -434,7 +452,7 @@ def show(scene: Scene) -> U8:
             (128, 128, 128) if ignored else (255, 160, 0),
             1,
         )
-        for a, b in body.SKELETON:
+        for a, b in SKELETON:
             if points[a, 2] and points[b, 2]:
                 cv2.line(
                     image,

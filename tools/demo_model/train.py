@@ -118,42 +118,145 @@ def main() -> None:
     torch.multiprocessing.spawn(run, (args, Team(args.processes, numbers)), args.processes)
 
 
+class Training:
+    """The network, its optimisers and its average, of one process of ``team``."""
+
+    def __init__(self, args: argparse.Namespace, team: Team) -> None:
+        self.team = team
+        self.device = torch.device(args.device)
+        self.model = PoseNet().to(self.device, memory_format=torch.channels_last)
+        skip = ("heads", "maps", "near.1", "fine.2")
+        named = list(self.model.named_parameters())
+        muon = [p for name, p in named if p.ndim == 4 and not name.startswith(skip)]
+        rest = [p for name, p in named if p.ndim != 4 or name.startswith(skip)]
+        self.optimisers = {
+            "muon": Muon(muon, args.muon_lr, team=team),
+            "adam": torch.optim.AdamW(rest, args.lr, weight_decay=0.0),
+        }
+        self.rates = {"muon": args.muon_lr, "adam": args.lr}
+        if args.start is not None:
+            self.start_from(args.start)
+        self.average = Average(self.model)
+
+    def start_from(self, path: Path) -> None:
+        """Take what fits of the weights of another training."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = state.get("average", state)
+        own = self.model.state_dict()
+        fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        self.model.load_state_dict(fits, strict=False)
+
+    def resume(self, checkpoint: Path) -> tuple[int, list[Tensor] | None]:
+        """The step to go on from, and the random state of every process at that step."""
+        if not checkpoint.exists():
+            return 0, None
+        state = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state[name])
+        print(f"going on from step {state['step']}", flush=True)
+        return state["step"], state["rng"]
+
+    def state(self, step: int, random_states: list[Tensor] | None) -> dict[str, Any]:
+        """What :meth:`resume` reads."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            **{name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "rng": random_states,
+            "step": step,
+        }
+
+    def learn(self, images: Tensor, targets: dict[str, Tensor], factor: float, *, maps: bool) -> Tensor:
+        """One step at ``factor`` of the learning rates; returns the loss and its parts, (7,)."""
+        self.model.train()
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = self.rates[name] * factor
+            optimiser.zero_grad(set_to_none=True)
+        x = (images.to(self.device, non_blocking=True).float() / 255).contiguous(memory_format=torch.channels_last)
+        moved: dict[str, Tensor] = {k: v.to(self.device, non_blocking=True) for k, v in targets.items()}
+        with torch.autocast(self.device.type, torch.bfloat16):
+            out = self.model(x)
+        loss, parts = pose_loss(out, moved, maps=maps)
+        loss.backward()
+        if self.team.processes > 1:
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            for gradient, total in zip(gradients, self.team.sum(gradients), strict=True):
+                torch.div(total, self.team.processes, out=gradient)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        for optimiser in self.optimisers.values():
+            optimiser.step()
+        return torch.cat([loss.detach()[None], parts])
+
+
+class Journal:
+    """A bar, and lines of JSON about the losses since the last one and about scores."""
+
+    def __init__(self, path: Path, bar: tqdm[Any], batch: int) -> None:
+        self.file = path.open("a")
+        self.bar = bar
+        self.batch = batch
+        self.running = torch.zeros(7)
+        self.restart()
+
+    def restart(self) -> None:
+        """Count speed from now."""
+        self.began, self.counted = time.monotonic(), 0
+
+    def add(self, step: int, losses: Tensor) -> None:
+        self.counted += 1
+        self.bar.update()
+        self.running += losses.cpu()
+        if step % 50:
+            return
+        names = ("loss", "box", "oks", "conf", "obj", "field", "maps")
+        means = {k: round(v, 4) for k, v in zip(names, (self.running / self.counted).tolist(), strict=True)}
+        speed = self.counted * self.batch / (time.monotonic() - self.began)
+        line = {"step": step, **means, "speed": round(speed, 1)}
+        self.write(line)
+        self.bar.set_postfix(line)
+        self.running.zero_()
+        self.restart()
+
+    def score(self, step: int, score: dict[str, float]) -> None:
+        line = {"step": step, **{k: round(v, 4) for k, v in score.items()}}
+        self.write(line)
+        self.bar.write(json.dumps(line))
+        self.restart()
+
+    def write(self, line: dict[str, Any]) -> None:
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+        self.bar.close()
+
+
+def scored(model: PoseNet, scenes: list[Scene], size: int) -> dict[str, float]:
+    truth = coco([(f"{i}.jpg", s) for i, s in enumerate(scenes)])
+    found = predict(model, [s.image for s in scenes], size)
+    return average_precision(truth, found, [i["id"] for i in truth["images"]])
+
+
+def seed_everything(seed: int, threads: int) -> None:
+    warnings.filterwarnings("ignore", message=r"index_reduce\(\) is in beta")  # the largest of several, order or not
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - for libraries; our own code uses generators
+    cv2.setNumThreads(1)
+
+
 def run(rank: int, args: argparse.Namespace, team: Team) -> None:
     """Train as process ``rank`` of ``team``; the first one logs, scores and saves."""
     team.rank = rank
-    warnings.filterwarnings("ignore", message=r"index_reduce\(\) is in beta")  # the largest of several, order or not
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    random.seed(args.seed)
-    np.random.seed(args.seed)  # noqa: NPY002 - for libraries; our own code uses generators
-    cv2.setNumThreads(1)
-    device = torch.device(args.device)
-    model = PoseNet().to(device, memory_format=torch.channels_last)
-    skip = ("heads", "maps", "near.1", "fine.2")
-    muon = [p for name, p in model.named_parameters() if p.ndim == 4 and not name.startswith(skip)]
-    rest = [p for name, p in model.named_parameters() if p.ndim != 4 or name.startswith(skip)]
-    optimisers = {
-        "muon": Muon(muon, args.muon_lr, team=team),
-        "adam": torch.optim.AdamW(rest, args.lr, weight_decay=0.0),
-    }
-    rates = {"muon": args.muon_lr, "adam": args.lr}
-    if args.start is not None:
-        state = torch.load(args.start, map_location=device, weights_only=True)
-        state = state.get("average", state)
-        own = model.state_dict()
-        model.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
-    average = Average(model)
-    first, random_states = 0, None
+    seed_everything(args.seed, args.threads)
+    training = Training(args, team)
     checkpoint = args.out / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.model.load_state_dict(state["average"])
-        for name, optimiser in optimisers.items():
-            optimiser.load_state_dict(state[name])
-        first, random_states = state["step"], state["rng"]
-        print(f"going on from step {first}", flush=True)
-
+    first, random_states = training.resume(checkpoint)
     data = PoolData(args.pool, args.seed)
     if rank == 0:
         print(f"{len(data)} pictures", flush=True)  # fewer than were meant is another training
@@ -162,87 +265,32 @@ def run(rank: int, args: argparse.Namespace, team: Team) -> None:
     sampler = Steps(len(data), args.batch, first, last, args.seed, args.stages, (rank, args.processes))
     loader = DataLoader(
         data, batch_sampler=sampler, collate_fn=collate, num_workers=args.workers, worker_init_fn=_one_thread,
-        prefetch_factor=4 if args.workers else None, pin_memory=device.type == "cuda",
+        prefetch_factor=4 if args.workers else None, pin_memory=training.device.type == "cuda",
     )  # fmt: skip
     scenes: list[Scene] = []
-    log = (args.out / "log.jsonl").open("a")
     tqdm.monitor_interval = 0  # or every process has a thread that watches a bar that only the first one shows
     bar = tqdm(total=last, initial=first, unit="step", disable=rank > 0 or not sys.stderr.isatty())
-    running = torch.zeros(7)
-    began, counted = time.monotonic(), 0
-    step = first
+    journal = Journal(args.out / "log.jsonl", bar, args.batch)
     batches = iter(loader)  # takes a random number
     if random_states is not None:
         torch.set_rng_state(random_states[rank].cpu().clone())  # it reads past the end of a view that begins later
-    for images, targets in batches:
-        model.train()
-        for name, optimiser in optimisers.items():
-            for group in optimiser.param_groups:
-                group["lr"] = rates[name] * rate(step, steps, args.decay)
-            optimiser.zero_grad(set_to_none=True)
-        x = (images.to(device, non_blocking=True).float() / 255).contiguous(memory_format=torch.channels_last)
-        moved: dict[str, Tensor] = {k: v.to(device, non_blocking=True) for k, v in targets.items()}
-        with torch.autocast(device.type, torch.bfloat16):
-            out = model(x)
-        loss, parts = pose_loss(out, moved, maps=step < args.stages[0].steps)
-        loss.backward()
-        if team.processes > 1:
-            gradients = [p.grad for p in model.parameters() if p.grad is not None]
-            for gradient, total in zip(gradients, team.sum(gradients), strict=True):
-                torch.div(total, team.processes, out=gradient)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        for optimiser in optimisers.values():
-            optimiser.step()
-        step += 1
+    for step, (images, targets) in enumerate(batches, first + 1):
+        factor = rate(step - 1, steps, args.decay)
+        losses = training.learn(images, targets, factor, maps=step <= args.stages[0].steps)
         saves = step % args.every == 0 or step == last
         states = team.gather(torch.get_rng_state()) if saves else None
         if rank > 0:
             continue
-        average.update(model, step)
-        counted += 1
-        bar.update()
-        running += torch.cat([loss.detach()[None], parts]).cpu()
-        if step % 50 == 0:
-            mean = (running / counted).tolist()
-            speed = counted * args.batch / (time.monotonic() - began)
-            line = {
-                "step": step,
-                **{
-                    k: round(v, 4)
-                    for k, v in zip(("loss", "box", "oks", "conf", "obj", "field", "maps"), mean, strict=True)
-                },
-                "speed": round(speed, 1),
-            }
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            bar.set_postfix(line)
-            running.zero_()
-            began, counted = time.monotonic(), 0
+        training.average.update(training.model, step)
+        journal.add(step, losses)
         if saves:
-            save(
-                checkpoint,
-                {
-                    "model": model.state_dict(),
-                    "average": average.model.state_dict(),
-                    **{name: optimiser.state_dict() for name, optimiser in optimisers.items()},
-                    "rng": states,
-                    "step": step,
-                },
-            )
+            save(checkpoint, training.state(step, states))
             if not scenes:
                 scenes = [held_out(VALIDATION_FIRST + i) for i in range(args.validation)]
-            truth = coco([(f"{i}.jpg", s) for i, s in enumerate(scenes)])
-            found = predict(average.model, [s.image for s in scenes], args.score_size)
-            score = average_precision(truth, found, [i["id"] for i in truth["images"]])
-            line = {"step": step, **{k: round(v, 4) for k, v in score.items()}}
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            bar.write(json.dumps(line))
-            began, counted = time.monotonic(), 0
+            journal.score(step, scored(training.average.model, scenes, args.score_size))
     if rank == 0:
-        save(args.out / "weights.pt", average.model.state_dict())
-    log.close()
-    bar.close()
+        save(args.out / "weights.pt", training.average.model.state_dict())
+    journal.close()
 
 
 if __name__ == "__main__":
