@@ -11,7 +11,6 @@ the builder are called from C++. Prints what was built as one JSON object.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import subprocess
 import sys
@@ -19,11 +18,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import trtpose
-from trtpose import build as package
-from trtpose.build import engine_file, onnx_model, options, precision
+from trtpose.build import description, engine_file, onnx_model, options, precision
+from trtpose.build.compiler import Compiled
+from trtpose.build.driver import Driver
+from trtpose.build.onnx_precision import TypedNetwork, put_precision_in
+from trtpose.build.resolve import Resolved
+from trtpose.build.tensorrt_api import Library
 from trtpose.errors import DeviceError, Error, ModelError
-from trtpose.spec import METADATA_KEY
 
 __all__ = ["build", "describe"]
 
@@ -84,21 +85,25 @@ def build(
     Raises:
         DeviceError, ModelError, InputError: as ``trtpose build``.
     """
-    import onnx
-
     about = describe(builder)
+    library = Library(about["runtime"], None, about["version"])
+    asks = options.Options.parse(asked, {"batch": batch, "imgsz": imgsz})
     loaded = onnx_model.load(model, spec)
-    shapes = onnx_model.fix_shapes(loaded, options.parse_batch(batch), options.parse_imgsz(imgsz))
-    graph = package._prepare(loaded, asked, None, (), strongly_typed=about["strongly_typed"], report=_say)
-    weights = onnx_model.weight_bytes(graph.proto)
-    dims = shapes.dims()
-    with tempfile.TemporaryDirectory(prefix="trtpose-") as folder:
-        source, plan, keep, layers = (Path(folder) / name for name in ("model.onnx", "plan", "keep", "layers.json"))
-        onnx.save(graph.proto, str(source))
-        keep.write_text("\n".join(graph.keep), encoding="utf-8")
-        arguments = [str(source), str(plan), "--precision", asked, "--keep", str(keep), "--inspect", str(layers)]
-        if not shapes.fixed:
-            arguments += ["--shape", loaded.input, *("x".join(map(str, dims[key])) for key in ("min", "opt", "max"))]
+    resolved = Resolved(
+        model=loaded,
+        target=output,
+        driver=Driver(()),
+        library=library,
+        gpu=None,
+        capabilities=tuple(RTX_CAPABILITIES) if library.runtime == "rtx" else (),
+        runs_here=True,
+        shapes=onnx_model.fix_shapes(loaded, asks.batch, asks.imgsz),
+        timing_cache=None,
+    )
+    network = put_precision_in(resolved, asks, report=_say)
+    with tempfile.TemporaryDirectory(prefix="trtpose-") as name:
+        folder = Path(name)
+        arguments = _arguments(folder, resolved, network, asked)
         for option, value in (
             ("--workspace", workspace_mib or None),
             ("--opt-level", opt_level),
@@ -108,45 +113,52 @@ def build(
             if value is not None:
                 arguments += [option, str(value)]
         made = _call(builder, *arguments)
-        shares = precision.of_engine(layers.read_text(encoding="utf-8")) if layers.exists() else None
-        if shares is not None and shares.convolutions:
-            precision.verify(asked, shares, str(model))
-        rtx = made["runtime"] == "rtx"
-        header: dict[str, Any] = {
-            **package._description(loaded, loaded.fields, shapes, asked),
-            METADATA_KEY: loaded.fields,
-            engine_file.ENGINE_KEY: {
-                "format": engine_file.FORMAT,
-                "runtime": made["runtime"],
-                "version": made["version"],
-                "precision": asked,
-                "layers": dict(shares.layers) if shares else {},
-                "convolutions": dict(shares.convolutions) if shares else {},
-                "device": made["gpu"],
-                "compute_capabilities": RTX_CAPABILITIES if rtx else [],
-                "hardware_compatibility": "none",
-                "version_compatible": False,
-                "weight_streaming": False,
-                "profiles": [{loaded.input: dims}],
-                "inputs": made["inputs"],
-                "outputs": made["outputs"],
-                "onnx": {"name": model.name, "sha256": loaded.sha256},
-                "plan": {},
-                "memory": {"weights": weights, "activations": max(made["activations"], 0) or None},
-                "plugins": [],
-                "created": dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "trtpose": trtpose.__version__,
-            },
-        }
-        size = engine_file.write(output, header, plan.read_bytes())
+        compiled = _compiled(folder, made, asked, model)
+    header = description.describe(resolved, network, compiled, asks)
+    header[engine_file.ENGINE_KEY]["device"] = made["gpu"]
+    shares = compiled.engine
     return {
         **made,
         "engine": str(output),
-        "file_bytes": size,
+        "file_bytes": engine_file.write(output, header, compiled.plan),
         "precision": asked,
         "layers": dict(shares.layers) if shares else None,
         "convolutions": dict(shares.convolutions) if shares else None,
     }
+
+
+def _arguments(folder: Path, resolved: Resolved, network: TypedNetwork, asked: str) -> list[str]:
+    """Of the builder, for files in ``folder``: model.onnx and keep, which are written here, plan and layers.json."""
+    source, plan, keep, layers = (folder / name for name in ("model.onnx", "plan", "keep", "layers.json"))
+    source.write_bytes(network.onnx)
+    keep.write_text("\n".join(network.keep), encoding="utf-8")
+    arguments = [str(source), str(plan), "--precision", asked, "--keep", str(keep), "--inspect", str(layers)]
+    if not resolved.shapes.fixed:
+        dims = resolved.shapes.dims()
+        arguments += [
+            "--shape",
+            resolved.model.input,
+            *("x".join(map(str, dims[key])) for key in ("min", "opt", "max")),
+        ]
+    return arguments
+
+
+def _compiled(folder: Path, made: dict[str, Any], asked: str, model: Path) -> Compiled:
+    """What the builder left in ``folder``; refused where it is not of the precision that was asked."""
+    layers = folder / "layers.json"
+    shares = precision.of_engine(layers.read_text(encoding="utf-8")) if layers.exists() else None
+    if shares is not None and shares.convolutions:
+        precision.verify(asked, shares, str(model))
+    return Compiled(
+        plan=(folder / "plan").read_bytes(),
+        network=precision.Shares({}, {}, "network"),
+        engine=shares,
+        inputs=made["inputs"],
+        outputs=made["outputs"],
+        weights=None,
+        activations=max(made["activations"], 0) or None,
+        warnings=(),
+    )
 
 
 def _say(line: str) -> None:

@@ -8,11 +8,14 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+import trtpose
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ("gpu_test", "gpu_bench")
@@ -137,3 +140,50 @@ def test_the_goals(gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_nothing_measured_is_nothing_written(gpu: ModuleType, tmp_path: Path):
     assert gpu.merge(tmp_path, tmp_path / "out.json") == 1
     assert not (tmp_path / "out.json").exists()
+
+
+BUILDER = """#!{python}
+import json, pathlib, sys
+if sys.argv[1:] == ["--version"]:
+    print(json.dumps({{"runtime": "tensorrt", "version": "{version}", "strongly_typed": {typed}}}))
+    sys.exit()
+onnx, plan, *options = sys.argv[1:]
+assert pathlib.Path(onnx).read_bytes()
+pathlib.Path(plan).write_bytes(b"ftrt" + bytes(100))
+print(json.dumps({{
+    "runtime": "tensorrt", "version": "{version}", "gpu": {{"name": "Fake GPU", "compute_capability": "8.6"}},
+    "activations": 1000, "inputs": [], "outputs": [], "options": options,
+}}))
+"""
+
+
+@pytest.mark.parametrize(("version", "asked"), [("10.9.0", "fp32"), ("10.9.0", "fp16"), ("8.6.1", "fp16")])
+def test_the_small_builder_gets_what_trtpose_build_makes(tmp_path: Path, version: str, asked: str):
+    pytest.importorskip("onnx", reason="onnx is not installed; pip install trtpose[build]")
+    import build_engine
+
+    import onnx_models
+    from trtpose.build import engine_file
+
+    builder = tmp_path / "builder"
+    builder.write_text(BUILDER.format(python=sys.executable, version=version, typed=version.startswith("10")))
+    builder.chmod(0o755)
+    fields = {"trtpose": json.dumps(onnx_models.spec_fields())}
+    model = onnx_models.write_model(tmp_path / "m.onnx", dynamic=True, metadata=fields)
+    output = tmp_path / "m.engine"
+    made = build_engine.build(
+        model, output, builder=builder, asked=asked, batch="1:2:4", imgsz="64", workspace_mib=7, time_runs=3
+    )
+    options = made["options"]
+    assert options[options.index("--precision") + 1] == asked
+    assert options[options.index("--shape") + 1 :][:4] == ["images", "1x3x64x64", "2x3x64x64", "4x3x64x64"]
+    assert options[options.index("--workspace") + 1] == "7"
+    assert options[options.index("--time") + 1] == "3"
+    assert "--opt-level" not in options
+    read = engine_file.read(output)
+    about = read.header[engine_file.ENGINE_KEY]
+    assert about["device"] == {"name": "Fake GPU", "compute_capability": "8.6"}
+    assert (about["version"], about["precision"], about["memory"]["activations"]) == (version, asked, 1000)
+    assert about["memory"]["weights"] > 0
+    assert trtpose.ModelSpec.from_dict(read.header["trtpose"]).layout == "heads"
+    assert made["file_bytes"] == output.stat().st_size
