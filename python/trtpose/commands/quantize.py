@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _half(args: argparse.Namespace, common: dict[str, Any], say: Callable[[str], None]) -> bool:
     from ..quantize.half import convert
-    from ..quantize.quantizer import MAX_DROP
+    from ..quantize.options import MAX_DROP
 
     made = convert(args.model, args.calib, **common)
     for line in made.report.lines():

@@ -52,87 +52,107 @@ def insert(graph: Graph, placement: Placement, reach: Mapping[str, float], *, re
     Returns:
         A new model.
     """
-    import onnx
-    from onnx import helper, numpy_helper
+    return _Insertion(graph, placement, reach).write(repeat=repeat)
 
-    model = onnx.ModelProto()
-    _copy_without_graph(graph.model, model)
-    target = model.graph
-    names = set(graph.types) | {name for node in graph.nodes for name in [*node.input, *node.output]}
-    unit = [max((reach[name] for name in members), default=0.0) for members in placement.groups.values()]
-    scales = {number: max(reached / LEVELS, _SMALLEST) for number, reached in enumerate(unit)}
-    constants: dict[str, onnx.TensorProto] = {}
 
-    def unique(name: str) -> str:
+class _Insertion:
+    """A graph written anew with its pairs, node by node."""
+
+    def __init__(self, graph: Graph, placement: Placement, reach: Mapping[str, float]) -> None:
+        self._graph = graph
+        self._placement = placement
+        reached = [max((reach[name] for name in members), default=0.0) for members in placement.groups.values()]
+        self._scales = [max(value / LEVELS, _SMALLEST) for value in reached]
+        self._chosen = set(placement.convolutions)
+        self._reading = {(name, index) for name, indices in placement.readers.items() for index in indices}
+        self._names = set(graph.types) | {name for node in graph.nodes for name in [*node.input, *node.output]}
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._weights: dict[str, str] = {}
+        self._restored: dict[str, str] = {}
+        self._repeated: dict[str, str] = {}
+
+    def write(self, *, repeat: bool) -> onnx.ModelProto:
+        import onnx
+
+        graph = self._graph
+        for name in graph.inputs:
+            self._restore(name)
+        for index, node in enumerate(graph.nodes):
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            self._rewire(copy, node, index, repeat=repeat)
+            self._nodes.append(copy)
+            for name in node.output:
+                self._restore(name)
+        model = onnx.ModelProto()
+        _copy_without_graph(graph.model, model)
+        target = model.graph
+        target.node.extend(self._nodes)
+        read = {name for node in self._nodes for name in Graph.reads(node)} | set(graph.outputs)
+        listed = {entry.name for entry in graph.model.graph.input}
+        target.initializer.extend(t for name, t in graph.constants.items() if name in read or name in listed)
+        target.initializer.extend(self._constants.values())
+        return model
+
+    def _rewire(self, copy: onnx.NodeProto, node: onnx.NodeProto, index: int, *, repeat: bool) -> None:
+        """Let a node read what comes out of the pairs."""
+        behind = self._placement.behind
+        if index in self._chosen and repeat and node.input[0] in behind:
+            if node.input[0] not in self._repeated:
+                self._repeated[node.input[0]] = self._pair(node.input[0], behind[node.input[0]])
+            copy.input[0] = self._repeated[node.input[0]]
+        for i, name in enumerate(node.input):
+            if (name, index) in self._reading:
+                copy.input[i] = self._restored[name]
+        if index in self._chosen:
+            copy.input[1] = self._dequantised(node.input[1])
+
+    def _restore(self, name: str) -> None:
+        """Put a pair behind a tensor that has a scale."""
+        if name in self._placement.scales:
+            self._restored[name] = self._pair(name, self._placement.scales[name])
+
+    def _unique(self, name: str) -> str:
         candidate, i = name, 1
-        while candidate in names:
+        while candidate in self._names:
             i += 1
             candidate = f"{name}_{i}"
-        names.add(candidate)
+        self._names.add(candidate)
         return candidate
 
-    def constant(name: str, values: NDArray[Any]) -> str:
-        made = unique(name)
-        constants[made] = numpy_helper.from_array(values, made)
+    def _constant(self, name: str, values: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        made = self._unique(name)
+        self._constants[made] = numpy_helper.from_array(values, made)
         return made
 
-    nodes: list[onnx.NodeProto] = []
-
-    def pair(name: str, number: int) -> str:
+    def _pair(self, name: str, number: int) -> str:
         """The name of ``name`` after a pair of the scale ``number``."""
-        scale = constant(f"{name}/scale", np.float32(scales[number]).reshape(()))
-        zero = constant(f"{name}/zero_point", np.zeros((), np.int8))
-        quantised, restored = unique(f"{name}/quantized"), unique(f"{name}/dequantized")
-        nodes.append(helper.make_node("QuantizeLinear", [name, scale, zero], [quantised], name=quantised))
-        nodes.append(helper.make_node("DequantizeLinear", [quantised, scale, zero], [restored], name=restored))
+        from onnx import helper
+
+        scale = self._constant(f"{name}/scale", np.float32(self._scales[number]).reshape(()))
+        zero = self._constant(f"{name}/zero_point", np.zeros((), np.int8))
+        quantised, restored = self._unique(f"{name}/quantized"), self._unique(f"{name}/dequantized")
+        self._nodes.append(helper.make_node("QuantizeLinear", [name, scale, zero], [quantised], name=quantised))
+        self._nodes.append(helper.make_node("DequantizeLinear", [quantised, scale, zero], [restored], name=restored))
         return restored
 
-    weights: dict[str, str] = {}
-
-    def dequantised(name: str) -> str:
+    def _dequantised(self, name: str) -> str:
         """The name of the weights ``name`` out of int8."""
-        if name not in weights:
-            values = graph.values(name)
+        from onnx import helper
+
+        if name not in self._weights:
+            values = self._graph.values(name)
             assert values is not None
             integers, per_channel = quantise_weights(values)
-            source = constant(f"{name}/int8", integers)
-            scale = constant(f"{name}/scale", per_channel)
-            zero = constant(f"{name}/zero_point", np.zeros(len(per_channel), np.int8))
-            weights[name] = unique(f"{name}/dequantized")
-            nodes.append(
-                helper.make_node("DequantizeLinear", [source, scale, zero], [weights[name]], name=weights[name], axis=0)
-            )
-        return weights[name]
-
-    chosen = set(placement.convolutions)
-    restored: dict[str, str] = {}
-    reading = {(name, index) for name, indices in placement.readers.items() for index in indices}
-    for name in graph.inputs:
-        if name in placement.scales:
-            restored[name] = pair(name, placement.scales[name])
-    repeated: dict[str, str] = {}
-    for index, node in enumerate(graph.nodes):
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        if index in chosen and repeat and node.input[0] in placement.behind:
-            if node.input[0] not in repeated:
-                repeated[node.input[0]] = pair(node.input[0], placement.behind[node.input[0]])
-            copy.input[0] = repeated[node.input[0]]
-        for i, name in enumerate(node.input):
-            if (name, index) in reading:
-                copy.input[i] = restored[name]
-        if index in chosen:
-            copy.input[1] = dequantised(node.input[1])
-        nodes.append(copy)
-        for name in node.output:
-            if name in placement.scales:
-                restored[name] = pair(name, placement.scales[name])
-    target.node.extend(nodes)
-    read = {name for node in nodes for name in Graph.reads(node)} | set(graph.outputs)
-    listed = {entry.name for entry in graph.model.graph.input}
-    target.initializer.extend(t for name, t in graph.constants.items() if name in read or name in listed)
-    target.initializer.extend(constants.values())
-    return model
+            source = self._constant(f"{name}/int8", integers)
+            scale = self._constant(f"{name}/scale", per_channel)
+            zero = self._constant(f"{name}/zero_point", np.zeros(len(per_channel), np.int8))
+            made = self._weights[name] = self._unique(f"{name}/dequantized")
+            self._nodes.append(helper.make_node("DequantizeLinear", [source, scale, zero], [made], name=made, axis=0))
+        return self._weights[name]
 
 
 def _copy_without_graph(source: onnx.ModelProto, target: onnx.ModelProto) -> None:

@@ -4,34 +4,30 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import _files
 from ..errors import InputError
-from ..formats.onnx_graph import CONVOLUTIONS, Graph, label
-from ..spec import ModelSpec
+from ..formats.onnx_graph import CONVOLUTIONS, label
 from . import ranges
 from .calibration import histograms
 from .fp16 import to_fp16
-from .judge import MEASURED, judge_for
-from .pictures import open_pictures
+from .judge import judge_for
+from .options import Options, OptionValues
+from .pictures import Pictures, open_pictures
 from .placement import candidates, place
 from .report import SUFFIXES, Report
 from .search import Search, Variants, gmacs_of
-from .source import Progress, Say, no_progress, open_source, silent, target_for
+from .source import Progress, Say, Source, no_progress, open_source, silent, target_for
 
 if TYPE_CHECKING:
     import onnx
+    from typing_extensions import Unpack
 
 __all__ = ["QuantizeResult", "quantize"]
-
-METHOD = "percentile"
-MAX_DROP: Mapping[str, float] = {"AP": 1.0, "agreement": 5.0}
-"""Points that may be lost by default. Poses alike to 95 hundredths count at the strictest threshold of COCO's AP, so
-five points of agreement cost far less than five of AP."""
 
 
 @dataclass(frozen=True)
@@ -54,23 +50,10 @@ def quantize(
     calib: str | Path,
     *,
     output: str | Path | None = None,
-    method: str = METHOD,
-    count: int | None = None,
-    imgsz: Any = None,
-    batch: int = 1,
-    spec: ModelSpec | Mapping[str, Any] | str | Path | None = None,
-    keep: Collection[str] = (),
-    fp16: bool = False,
-    annotations: str | Path | None = None,
-    images: str | Path | None = None,
-    max_drop: float | None = None,
-    measure: bool = True,
-    sensitivity: bool | None = None,
-    limit: int = MEASURED,
-    cache: bool | str | Path = True,
     report: Say | None = None,
     progress: Progress | None = None,
     on_error: Callable[[InputError], None] | None = None,
+    **values: Unpack[OptionValues],
 ) -> QuantizeResult:
     """Write an INT8 ONNX with explicit Q/DQ pairs, and find out what it loses.
 
@@ -93,7 +76,7 @@ def quantize(
         annotations: COCO keypoint annotations; then the loss is that of AP, else of agreement with the float network.
         images: folder of the pictures to measure on; by default ``calib``, and without annotations the pictures of it
             that were not calibrated on, if there are enough.
-        max_drop: points that may be lost, hundredths; by default :data:`MAX_DROP` of what is measured.
+        max_drop: points that may be lost, hundredths; by default 1 of AP, 5 of agreement.
         measure: whether to measure at all.
         sensitivity: whether to measure each group of layers; by default where there are annotations, or too much is
             lost.
@@ -109,64 +92,57 @@ def quantize(
         InputError: an option does not fit, or there are too few pictures.
         DeviceError: a package is missing.
     """
+    options = Options(**values)
     say, tick = report or silent, progress or no_progress
-    if max_drop is None:
-        max_drop = MAX_DROP["agreement" if annotations is None else "AP"]
-    _check_options(method, max_drop, batch, limit)
-    source = open_source(model, spec, imgsz)
+    source = open_source(model, options.spec, options.imgsz)
     target = target_for(source, output, ".int8.onnx")
-    if not place(source.graph, keep).convolutions:
+    if not place(source.graph, options.keep).convolutions:
         raise InputError(f"{source.path}: keep leaves no convolution to quantise; name fewer")
-    pictures = open_pictures(calib, source.spec, source.size, count=count, on_error=on_error)
-    found, cached = histograms(source, pictures, batch, cache, say, tick)
-    reaches = {name: ranges.reach(histogram, method) for name, histogram in found.items()}
+    pictures = open_pictures(calib, source.spec, source.size, count=options.count, on_error=on_error)
+    return _quantise(source, pictures, Path(calib), target, options, say, tick)
+
+
+def _quantise(
+    source: Source, pictures: Pictures, calib: Path, target: Path, options: Options, say: Say, tick: Progress
+) -> QuantizeResult:
+    found, cached = histograms(source, pictures, options.batch, options.cache, say, tick)
+    reaches = {name: ranges.reach(histogram, options.method) for name, histogram in found.items()}
     gmacs = gmacs_of(source, candidates(source.graph), pictures)
-    made_with = {"method": method, "pictures": len(pictures), "imgsz": list(source.size)}
+    made_with = {"method": options.method, "pictures": len(pictures), "imgsz": list(source.size)}
+    judge, measured_on = None, ""
     with tempfile.TemporaryDirectory(prefix="trtpose-") as folder:
-        variants = Variants(source, reaches, list(keep), gmacs, Path(folder), made_with)
-        judge, measured_on = (
-            judge_for(source, pictures, annotations, images, Path(calib), limit, Path(folder))
-            if measure
-            else (None, "")
-        )
-        search = Search(variants, judge, max_drop, sensitivity, annotations is not None, say, tick)
+        variants = Variants(source, reaches, list(options.keep), gmacs, Path(folder), made_with)
+        if options.measure:
+            judge, measured_on = judge_for(
+                source, pictures, options.annotations, options.images, calib, options.limit, Path(folder)
+            )
+        annotated = options.annotations is not None
+        search = Search(variants, judge, options.allowed_drop, options.sensitivity, annotated, say, tick)
         floating = search.run()
         final = variants.build(floating, written=True)
-    if fp16:
+    if options.fp16:
         final = to_fp16(final).model
     with _files.atomic_path(target) as temporary:
         temporary.write_bytes(final.SerializeToString(deterministic=True))
-    kept = _kept(source.graph, set(variants.quantised(floating)))
-    result = Report(
+    quantised = set(variants.quantised(floating))
+    convolutions = [i for i, node in enumerate(source.graph.nodes) if node.op_type in CONVOLUTIONS]
+    report = Report(
         model=str(source.path),
-        method=method,
+        method=options.method,
         pictures=len(pictures),
         size=source.size,
         kind=judge.kind if judge is not None and search.steps else "",
         measured_on=measured_on,
-        max_drop=max_drop,
+        max_drop=options.allowed_drop,
         reference=search.reference,
         steps=tuple(search.steps),
         groups=tuple(search.groups(floating)),
-        kept=tuple(kept),
+        kept=tuple(label(source.graph.nodes[i]) for i in convolutions if i not in quantised),
         convolutions=sum(node.op_type == "Conv" for node in source.graph.nodes),
         cached=cached,
         note=search.note,
     )
-    return QuantizeResult(target, final, result)
-
-
-def _check_options(method: str, max_drop: float, batch: int, limit: int) -> None:
-    if method not in ranges.METHODS:
-        raise InputError(f"method {method!r} is not known; use one of {', '.join(ranges.METHODS)}")
-    if not 0 <= max_drop <= 100:
-        raise InputError(f"max_drop is {max_drop}, expected points from 0 to 100")
-    if batch < 1 or limit < 1:
-        raise InputError(f"batch is {batch} and limit {limit}, expected at least 1")
-
-
-def _kept(graph: Graph, quantised: set[int]) -> list[str]:
-    return [label(n) for i, n in enumerate(graph.nodes) if n.op_type in CONVOLUTIONS and i not in quantised]
+    return QuantizeResult(target, final, report)
 
 
 def check_report_name(path: str | Path) -> None:
