@@ -85,21 +85,8 @@ def build(
     Raises:
         DeviceError, ModelError, InputError: as ``trtpose build``.
     """
-    about = describe(builder)
-    library = Library(about["runtime"], None, about["version"])
     asks = options.Options.parse(asked, {"batch": batch, "imgsz": imgsz})
-    loaded = onnx_model.load(model, spec)
-    resolved = Resolved(
-        model=loaded,
-        target=output,
-        driver=Driver(()),
-        library=library,
-        gpu=None,
-        capabilities=tuple(RTX_CAPABILITIES) if library.runtime == "rtx" else (),
-        runs_here=True,
-        shapes=onnx_model.fix_shapes(loaded, asks.batch, asks.imgsz),
-        timing_cache=None,
-    )
+    resolved = _resolve(model, output, builder, asks, spec)
     network = put_precision_in(resolved, asks, report=_say)
     with tempfile.TemporaryDirectory(prefix="trtpose-") as name:
         folder = Path(name)
@@ -125,6 +112,22 @@ def build(
         "layers": dict(shares.layers) if shares else None,
         "convolutions": dict(shares.convolutions) if shares else None,
     }
+
+
+def _resolve(model: Path, output: Path, builder: Path, asks: options.Options, spec: Path | None) -> Resolved:
+    about = describe(builder)
+    loaded = onnx_model.load(model, spec)
+    return Resolved(
+        model=loaded,
+        target=output,
+        driver=Driver(()),
+        library=Library(about["runtime"], None, about["version"]),
+        gpu=None,
+        capabilities=tuple(RTX_CAPABILITIES) if about["runtime"] == "rtx" else (),
+        runs_here=True,
+        shapes=onnx_model.fix_shapes(loaded, asks.batch, asks.imgsz),
+        timing_cache=None,
+    )
 
 
 def _arguments(folder: Path, resolved: Resolved, network: TypedNetwork, asked: str) -> list[str]:
