@@ -38,28 +38,28 @@ public:
 
 class CpuPipeline final : public Pipeline {
 public:
-    explicit CpuPipeline(const Setup& setup) : setup_(setup) {}
+    explicit CpuPipeline(const EngineParts& engine) : engine_(engine) {}
 
     MemoryPlan plan(int batch, Size size, const Thresholds& t, size_t) override {
         Planner measure;
-        const SessionShape& shape = setup_.session.prepare(batch, size);
+        const SessionShape& shape = engine_.session.prepare(batch, size);
         return plan_of(shape, lay_out(measure, shape, batch, size, t));
     }
 
     void prepare(int batch, Size size, const Thresholds& t) override {
-        const SessionShape& shape = setup_.session.prepare(batch, size);
+        const SessionShape& shape = engine_.session.prepare(batch, size);
         const Buffers& b = buffers_;
         if (b.batch == batch && b.size == size && b.max_det == t.max_det && b.oks == t.oks) return;
         Planner measure;
         const MemoryPlan wanted = plan_of(shape, lay_out(measure, shape, batch, size, t));
-        check_budget(setup_, wanted, batch, size);
+        check_budget(engine_, wanted, batch, size);
         buffers_ = {};  // nothing is valid until the block stands
         if (measure.used() > arena_.size()) {
             arena_ = HostBuffer();
             try {
                 arena_ = HostBuffer(measure.used());
             } catch (const std::bad_alloc&) {
-                throw Error(ErrorCode::budget, text(shape_name(setup_, batch, size), ": no memory for ",
+                throw Error(ErrorCode::budget, text(shape_name(engine_, batch, size), ": no memory for ",
                                                     mebibytes(measure.used()), "; take a smaller batch or size"));
             }
         }
@@ -68,41 +68,41 @@ public:
         if (wanted.total() > plan_.total()) plan_ = wanted;  // the block stays as large as it once had to be
     }
 
-    std::vector<Poses> run(const Work& work, const Thresholds& t, StageTimes& times) override {
-        require(!work.input.data || work.input.dtype == DType::f32, ErrorCode::input, "a letterboxed input is ",
-                to_string(work.input.dtype), ", on the CPU it must be float32");
-        std::vector<Poses> out(work.count());
-        for (const Run& run : work.runs) {
+    std::vector<Poses> run(const Call& call, const Thresholds& t, StageTimes& times) override {
+        require(!call.input.data || call.input.dtype == DType::f32, ErrorCode::input, "a letterboxed input is ",
+                to_string(call.input.dtype), ", on the CPU it must be float32");
+        std::vector<Poses> out(call.count());
+        for (const Run& run : call.runs) {
             prepare(run.batch, run.size, t);
             const auto count = static_cast<size_t>(run.count);
             Stopwatch watch;
-            if (work.input.data) {
+            if (call.input.data) {
                 const size_t one = 3 * static_cast<size_t>(run.size.height) * static_cast<size_t>(run.size.width);
-                std::copy_n(static_cast<const float*>(work.input.data) + run.first * one, count * one, buffers_.input);
+                std::copy_n(static_cast<const float*>(call.input.data) + run.first * one, count * one, buffers_.input);
                 std::fill_n(buffers_.placements, count,
                             math::letterbox(run.size.width, run.size.height, run.size.width, run.size.height));
             } else {
-                ops::Letterbox(setup_.spec, run.size)(work.frames.subspan(run.first, count), buffers_.input,
-                                                      buffers_.placements, buffers_.workspace, context());
+                ops::Letterbox(engine_.spec, run.size)(call.frames.subspan(run.first, count), buffers_.input,
+                                                       buffers_.placements, buffers_.workspace, context());
                 times.letterbox += watch.lap();
             }
-            run_network(work, run, t, out, times);
+            run_network(call, run, t, out, times);
         }
         return out;
     }
 
-    DevicePoses run_device(const Work& work, const Thresholds& t, StageTimes& times) override {
-        const std::vector<Poses> all = run(work, t, times);
+    DevicePoses run_device(const Call& call, const Thresholds& t, StageTimes& times) override {
+        const std::vector<Poses> all = run(call, t, times);
         DevicePoses out;
         out.device = context().device;
         out.frames = static_cast<int>(all.size());
         out.max_det = t.max_det;
-        out.keypoints_per_pose = setup_.spec.keypoints;
+        out.keypoints_per_pose = engine_.spec.keypoints;
         for (const Poses& p : all) out.frame_sizes.push_back(p.frame);
         if (all.empty()) return out;
-        const size_t pose = static_cast<size_t>(setup_.spec.keypoints) * 3;
+        const size_t pose = static_cast<size_t>(engine_.spec.keypoints) * 3;
         Planner measure;
-        lay_out_results(measure, all.size(), t, setup_.spec.keypoints);
+        lay_out_results(measure, all.size(), t, engine_.spec.keypoints);
         std::shared_ptr<HostPoses> memory;
         try {
             memory = std::make_shared<HostPoses>(measure.used());
@@ -113,7 +113,7 @@ public:
         }
         std::memset(memory->block.data(), 0, memory->block.size());
         Planner planner(memory->block.data());
-        const ResultArrays results = lay_out_results(planner, all.size(), t, setup_.spec.keypoints);
+        const ResultArrays results = lay_out_results(planner, all.size(), t, engine_.spec.keypoints);
         out.counts = results.counts;
         out.boxes = results.poses.boxes;
         out.scores = results.poses.scores;
@@ -134,7 +134,7 @@ public:
     MemoryPlan memory() const override { return plan_; }
 
 private:
-    Context context() const { return {setup_.session.info().device, nullptr, &setup_.threads}; }
+    Context context() const { return {engine_.session.info().device, nullptr, &engine_.threads}; }
 
     static MemoryPlan plan_of(const SessionShape& shape, const Buffers& buffers) {
         MemoryPlan plan;
@@ -148,19 +148,19 @@ private:
     /// For the shape that the session has been prepared for.
     Buffers lay_out(Planner& planner, const SessionShape& shape, int n, Size size, const Thresholds& t) const {
         Buffers b;
-        ShapeReader reader = make_reader(setup_, shape, DType::f32, n, size, t);
+        ShapeReader reader = make_reader(engine_, shape, DType::f32, n, size, t);
         const auto images = static_cast<size_t>(n);
         b.input = planner.take<float>(images * 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width));
         for (const auto& output : shape.outputs) b.outputs.push_back(planner.take<float>(product(output)));
-        b.read_outputs = in_spec_order(setup_, b.outputs);
+        b.read_outputs = in_spec_order(engine_, b.outputs);
         b.io_bytes = planner.used();
         b.placements = planner.take<math::Letterbox>(images);
         b.reader = std::move(reader.reader);
         b.read.held = planner.take<char>(reader.memory.held);
-        b.read.results = lay_out_results(planner, images, t, setup_.spec.keypoints);
+        b.read.results = lay_out_results(planner, images, t, engine_.spec.keypoints);
         // The letterbox is done when the outputs are read, so one scratch serves both.
         b.workspace.bytes =
-            std::max(ops::Letterbox(setup_.spec, size).workspace_bytes(images, setup_.session.info().device),
+            std::max(ops::Letterbox(engine_.spec, size).workspace_bytes(images, engine_.session.info().device),
                      reader.memory.scratch);
         b.workspace.data = planner.take<char>(b.workspace.bytes);
         b.read.scratch = b.workspace;
@@ -173,22 +173,22 @@ private:
     }
 
     /// Everything behind the letterbox, for the inputs that stand in the buffers.
-    void run_network(const Work& work, const Run& run, const Thresholds& t, std::vector<Poses>& out,
+    void run_network(const Call& call, const Run& run, const Thresholds& t, std::vector<Poses>& out,
                      StageTimes& times) {
         Stopwatch watch;
         const Context ctx = context();
         Buffers& b = buffers_;
-        setup_.session.run(b.input, b.outputs, ctx);
+        engine_.session.run(b.input, b.outputs, ctx);
         times.network += watch.lap();
 
         b.reader->read(b.read_outputs, run.count, t, b.placements, b.read, ctx, [&] { times.decode += watch.lap(); });
         for (size_t i = 0; i < static_cast<size_t>(run.count); ++i)
             out[run.first + i] =
-                take_poses(b.read.results, i, t.max_det, setup_.spec.keypoints, work.frame_size(run.first + i));
+                take_poses(b.read.results, i, t.max_det, engine_.spec.keypoints, call.frame_size(run.first + i));
         times.nms += watch.lap();
     }
 
-    Setup setup_;
+    EngineParts engine_;
     HostBuffer arena_;
     Buffers buffers_;
     MemoryPlan plan_;
@@ -196,6 +196,6 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Pipeline> make_cpu_pipeline(const Setup& setup) { return std::make_unique<CpuPipeline>(setup); }
+std::unique_ptr<Pipeline> make_cpu_pipeline(const EngineParts& engine) { return std::make_unique<CpuPipeline>(engine); }
 
 }  // namespace trtpose::engine

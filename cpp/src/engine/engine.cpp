@@ -42,11 +42,11 @@ int largest_good(int lowest, int highest, Good&& good) {
     return lowest;
 }
 
-std::unique_ptr<engine::Pipeline> make_pipeline(const engine::Setup& setup) {
-    const Device device = setup.session.info().device;
-    if (device.type == DeviceType::cpu) return engine::make_cpu_pipeline(setup);
+std::unique_ptr<engine::Pipeline> make_pipeline(const engine::EngineParts& parts) {
+    const Device device = parts.session.info().device;
+    if (device.type == DeviceType::cpu) return engine::make_cpu_pipeline(parts);
 #if TRTPOSE_WITH_CUDA
-    return engine::make_cuda_pipeline(setup);
+    return engine::make_cuda_pipeline(parts);
 #else
     throw Error(ErrorCode::device, text("device ", to_string(device),
                                         ": this build of trtpose has no CUDA; install one "
@@ -90,7 +90,7 @@ struct Engine::Impl {
         threads = std::make_shared<ThreadPool>(beside_gpu ? std::min(kMaxCopyThreads, ThreadPool::available())
                                                           : options.threads);
         order_outputs();
-        pipeline = make_pipeline(setup());
+        pipeline = make_pipeline(parts());
         shapes.emplace(session->info(), spec);
         choose_size();
         choose_batch(settled_batch);
@@ -98,7 +98,9 @@ struct Engine::Impl {
         pipeline->prepare(batch, imgsz, defaults);
     }
 
-    engine::Setup setup() { return {*session, spec, output_order, *threads, options.vram_budget, options.stage_times}; }
+    engine::EngineParts parts() {
+        return {*session, spec, output_order, *threads, options.vram_budget, options.stage_times};
+    }
 
     void order_outputs() {
         const auto& outputs = session->info().outputs;
@@ -141,7 +143,7 @@ struct Engine::Impl {
         }
         if (fits(batch)) return;
         if (const int n = largest_good(smallest, batch - 1, fits))
-            check_budget(setup(), plan(batch, 0), batch, imgsz, text("batch ", n, " fits"));
+            check_budget(parts(), plan(batch, 0), batch, imgsz, text("batch ", n, " fits"));
         stream_weights();
         const MemoryPlan left = plan(batch, 0);
         if (left.total() <= options.vram_budget) return;
@@ -152,7 +154,7 @@ struct Engine::Impl {
         } else if (!info.profiles.empty() && info.streamable_weight_bytes == 0) {
             remedy = "take a smaller size; or build the engine with --weight-streaming";
         }
-        check_budget(setup(), left, batch, imgsz, remedy);
+        check_budget(parts(), left, batch, imgsz, remedy);
     }
 
     /// Leave as much of the weights in the host's memory as the budget asks for and the network can do.
@@ -185,9 +187,9 @@ struct Engine::Impl {
         return own.type == DeviceType::cuda && device.type == DeviceType::cpu ? device : own;
     }
 
-    engine::Work plan_runs(Span<const ImageView> frames) const {
-        engine::Work work;
-        work.frames = frames;
+    engine::Call plan_runs(Span<const ImageView> frames) const {
+        engine::Call call;
+        call.frames = frames;
         for (size_t i = 0; i < frames.size(); ++i)
             ops::Letterbox::check(frames[i], home_of(frames[i].device), text("frame ", i));
         for (size_t first = 0; first < frames.size();) {
@@ -197,49 +199,49 @@ struct Engine::Impl {
             size_t count = 1;
             while (count < most && first + count < frames.size() && input_size(frames[first + count]) == size) ++count;
             const int frames_in_it = static_cast<int>(count);
-            work.runs.push_back({first, frames_in_it, shapes->padded(frames_in_it, size), size});
+            call.runs.push_back({first, frames_in_it, shapes->padded(frames_in_it, size), size});
             first += count;
         }
-        return work;
+        return call;
     }
 
-    engine::Work plan_runs(const InputView& input) const {
+    engine::Call plan_runs(const InputView& input) const {
         require(input.batch >= 1, ErrorCode::input, "batch of ", input.batch, ": give at least one input");
         const Size size{input.height, input.width};
         shapes->check_size(size);
         require(input.data != nullptr, ErrorCode::input, "a letterboxed input has no data");
         require(input.device == home_of(input.device), ErrorCode::input, "the letterboxed input is on ",
                 to_string(input.device), ", the engine on ", to_string(session->info().device));
-        engine::Work work;
-        work.input = input;
+        engine::Call call;
+        call.input = input;
         const int most = frames_per_run(size);
         for (int first = 0; first < input.batch; first += most) {
             const int count = std::min(most, input.batch - first);
-            work.runs.push_back({static_cast<size_t>(first), count, shapes->padded(count, size), size});
+            call.runs.push_back({static_cast<size_t>(first), count, shapes->padded(count, size), size});
         }
-        return work;
+        return call;
     }
 
-    /// `input`: frames or letterboxed inputs; `call` does the work.
-    template <typename Input, typename Call>
-    auto timed(const Input& input, const Thresholds& t, Call&& call) {
+    /// `input`: frames or letterboxed inputs; `carry_out` takes the planned call.
+    template <typename Input, typename CarryOut>
+    auto timed(const Input& input, const Thresholds& t, CarryOut&& carry_out) {
         check_thresholds(t);
         const std::lock_guard lock(mutex);
         engine::Stopwatch total;
         times = {};
-        auto out = call(plan_runs(input));
+        auto out = carry_out(plan_runs(input));
         times.total = total.lap();
         return out;
     }
 
     template <typename Input>
     std::vector<Poses> infer(const Input& input, const Thresholds& t) {
-        return timed(input, t, [&](const engine::Work& work) { return pipeline->run(work, t, times); });
+        return timed(input, t, [&](const engine::Call& call) { return pipeline->run(call, t, times); });
     }
 
     template <typename Input>
     DevicePoses infer_device(const Input& input, const Thresholds& t) {
-        return timed(input, t, [&](const engine::Work& work) { return pipeline->run_device(work, t, times); });
+        return timed(input, t, [&](const engine::Call& call) { return pipeline->run_device(call, t, times); });
     }
 };
 

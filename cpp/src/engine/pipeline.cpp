@@ -11,19 +11,19 @@ DevicePoses::Memory::~Memory() = default;
 
 namespace engine {
 
-ShapeReader make_reader(const Setup& setup, const SessionShape& shape, DType dtype, int batch, Size size,
+ShapeReader make_reader(const EngineParts& engine, const SessionShape& shape, DType dtype, int batch, Size size,
                         const Thresholds& thresholds) {
     families::OutputShapes outputs{{}, dtype, batch, size};
-    for (const int o : setup.output_order) outputs.shapes.push_back(shape.outputs[static_cast<size_t>(o)]);
+    for (const int o : engine.output_order) outputs.shapes.push_back(shape.outputs[static_cast<size_t>(o)]);
     ShapeReader out;
-    out.reader = families::family_of(setup.spec).default_reader(setup.spec);
-    out.memory = out.reader->plan(outputs, thresholds, setup.session.info().device);
+    out.reader = families::family_of(engine.spec).default_reader(engine.spec);
+    out.memory = out.reader->plan(outputs, thresholds, engine.session.info().device);
     return out;
 }
 
-std::vector<const void*> in_spec_order(const Setup& setup, const std::vector<void*>& outputs) {
+std::vector<const void*> in_spec_order(const EngineParts& engine, const std::vector<void*>& outputs) {
     std::vector<const void*> out;
-    for (const int o : setup.output_order) out.push_back(outputs[static_cast<size_t>(o)]);
+    for (const int o : engine.output_order) out.push_back(outputs[static_cast<size_t>(o)]);
     return out;
 }
 
@@ -31,16 +31,16 @@ std::string mebibytes(size_t bytes) {
     return text(std::ceil(static_cast<double>(bytes) / (1 << 20) * 10) / 10, " MiB");
 }
 
-std::string shape_name(const Setup& setup, int batch, Size size) {
-    return text("model ", setup.spec.name, " at batch ", batch, " and ", size.height, "×", size.width);
+std::string shape_name(const EngineParts& engine, int batch, Size size) {
+    return text("model ", engine.spec.name, " at batch ", batch, " and ", size.height, "×", size.width);
 }
 
-void check_budget(const Setup& setup, const MemoryPlan& plan, int batch, Size size, const std::string& remedy) {
-    require(setup.budget == 0 || plan.total() <= setup.budget, ErrorCode::budget, shape_name(setup, batch, size),
+void check_budget(const EngineParts& engine, const MemoryPlan& plan, int batch, Size size, const std::string& remedy) {
+    require(engine.budget == 0 || plan.total() <= engine.budget, ErrorCode::budget, shape_name(engine, batch, size),
             " needs ", mebibytes(plan.total()), " (weights ", mebibytes(plan.weights), ", activations ",
             mebibytes(plan.activations), ", inputs and outputs ", mebibytes(plan.io),
             plan.staging ? ", staging " + mebibytes(plan.staging) : std::string(), ", workspace ",
-            mebibytes(plan.workspace), "), more than the budget of ", mebibytes(setup.budget), "; ",
+            mebibytes(plan.workspace), "), more than the budget of ", mebibytes(engine.budget), "; ",
             remedy.empty() ? "take a smaller batch or size, or a larger budget" : remedy + "; or take a larger budget");
 }
 

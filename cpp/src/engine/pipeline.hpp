@@ -19,7 +19,7 @@ namespace trtpose::engine {
 inline constexpr size_t kUsualFrame = size_t{1920} * 1080 * 3;
 
 /// What an engine lends its pipeline; outlives it.
-struct Setup {
+struct EngineParts {
     Session& session;
     const ModelSpec& spec;
     const std::vector<int>& output_order;  ///< session output for each of the spec's outputs
@@ -37,7 +37,7 @@ struct Run {
 };
 
 /// One call: frames to letterbox or, without any, inputs that are letterboxed already. The engine has checked them.
-struct Work {
+struct Call {
     Span<const ImageView> frames;
     InputView input;
     std::vector<Run> runs;
@@ -59,34 +59,35 @@ public:
     /// Plan the memory for a shape and take it. Throws Error(budget) where it does not fit.
     virtual void prepare(int batch, Size size, const Thresholds& thresholds) = 0;
     /// One Poses per item, in order. Adds to the stages of `times`.
-    virtual std::vector<Poses> run(const Work& work, const Thresholds& thresholds, StageTimes& times) = 0;
-    virtual DevicePoses run_device(const Work& work, const Thresholds& thresholds, StageTimes& times) = 0;
+    virtual std::vector<Poses> run(const Call& call, const Thresholds& thresholds, StageTimes& times) = 0;
+    virtual DevicePoses run_device(const Call& call, const Thresholds& thresholds, StageTimes& times) = 0;
     /// The largest plan so far.
     virtual MemoryPlan memory() const = 0;
     virtual void* input_stream() const { return nullptr; }
 };
 
-std::unique_ptr<Pipeline> make_cpu_pipeline(const Setup& setup);
+std::unique_ptr<Pipeline> make_cpu_pipeline(const EngineParts& engine);
 /// Throws Error(device). Built with CUDA alone.
-std::unique_ptr<Pipeline> make_cuda_pipeline(const Setup& setup);
+std::unique_ptr<Pipeline> make_cuda_pipeline(const EngineParts& engine);
 
 /// What turns the network's outputs at one shape into poses, and the memory that takes.
 struct ShapeReader {
     std::unique_ptr<families::PoseReader> reader;
     families::ReaderMemory memory;
 };
-ShapeReader make_reader(const Setup& setup, const SessionShape& shape, DType dtype, int batch, Size size,
+ShapeReader make_reader(const EngineParts& engine, const SessionShape& shape, DType dtype, int batch, Size size,
                         const Thresholds& thresholds);
 
 /// The session's outputs in the order of the spec's.
-std::vector<const void*> in_spec_order(const Setup& setup, const std::vector<void*>& outputs);
+std::vector<const void*> in_spec_order(const EngineParts& engine, const std::vector<void*>& outputs);
 
 /// "model people at batch 2 and 64×96".
-std::string shape_name(const Setup& setup, int batch, Size size);
+std::string shape_name(const EngineParts& engine, int batch, Size size);
 
 /// Throws Error(budget) with the plan's numbers where it exceeds the budget; `remedy`: what would fit, if that is
 /// known.
-void check_budget(const Setup& setup, const MemoryPlan& plan, int batch, Size size, const std::string& remedy = {});
+void check_budget(const EngineParts& engine, const MemoryPlan& plan, int batch, Size size,
+                  const std::string& remedy = {});
 
 std::string mebibytes(size_t bytes);
 

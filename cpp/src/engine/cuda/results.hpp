@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Results left on a GPU: who owns their memory, who reads it, and when it may be written again.
+// Results on their way to the host, and those left on a GPU: who owns their memory, who reads it, and when it may be
+// written again.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,6 +14,7 @@
 
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
+#include "engine/pipeline.hpp"
 #include "trtpose/device_poses.hpp"
 
 namespace trtpose::engine {
@@ -30,6 +32,12 @@ inline cudaStream_t cuda_stream(void* stream) {
     if (number <= 1) return cudaStreamLegacy;
     return number == 2 ? cudaStreamPerThread : static_cast<cudaStream_t>(stream);
 }
+
+/// One run whose results are on their way to the host, and its clock.
+struct Arrival {
+    CudaEvent begun{true}, letterboxed{true}, inferred{true}, decoded{true}, done{true};
+    const Run* run = nullptr;  ///< null: nothing is on its way
+};
 
 /// Memory of results, and what must be reached before it is written again.
 struct ResultBlock {
