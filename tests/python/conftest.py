@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from command_support import opened, photos, run  # noqa: F401
+
 _ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("TRTPOSE_SHARED") or _ROOT / ".." / "shared").resolve()
 _WITHOUT_SHARED = f"no folder of models and photographs at {SHARED}; name one with TRTPOSE_SHARED"

@@ -17,7 +17,6 @@ import trtpose.bench
 from support import FakeEngine, encoded, picture
 from trtpose import _core, _machine
 from trtpose.bench import STAGES, Vram, bench, machine, synthetic_picture, table
-from trtpose.cli import main
 from trtpose.errors import DeviceError, InputError
 
 
@@ -290,26 +289,6 @@ def test_the_peak_of_the_gpus_memory(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trtpose.bench, "gpus", lambda: _machine.Gpus(problem="no driver"))
     with Vram() as nothing:
         assert nothing.so_far() == {"problem": "no driver"}
-
-
-def test_several_batch_sizes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def open_engine(args: Any) -> FakeEngine:
-        if args.batch == 4:
-            raise DeviceError("batch 4 is too large")
-        return FakeEngine(batch=args.batch)
-
-    monkeypatch.setattr("trtpose.commands.options.open_engine", open_engine)
-    arguments = ["bench", "m.onnx", "--runs", "1", "--warmup", "1"]
-    assert main([*arguments, "--batches", "1,4,2", "--json", "-"]) == 1
-    out, err = capsys.readouterr()
-    assert err == "error: batch 4 is too large\n"
-    batches = json.loads(out)["batches"]
-    assert [entry["batch"] for entry in batches] == [1, 4, 2]
-    assert batches[1] == {"batch": 4, "problem": "batch 4 is too large"}
-    assert main([*arguments, "--batches", "1,2"]) == 0
-    assert capsys.readouterr().out.count("throughput") == 2
-    assert main([*arguments, "--batches", "1", "--batch", "2"]) == 1
-    assert "exclude each other" in capsys.readouterr().err
 
 
 def test_the_network_alone_on_the_cpu(tmp_path: Any):

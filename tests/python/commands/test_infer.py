@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``trtpose infer``: what it finds, says and writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from command_support import Run, error_lines, files, real_run
+from support import PERSON, FakeEngine, make_poses, picture, write_picture, write_video
+from trtpose.results import Poses
+
+
+def test_pictures_and_json(run: Run, photos: Path, tmp_path: Path):
+    out, report = tmp_path / "out", tmp_path / "out.json"
+    status, text, err = run("infer", "m.onnx", photos, "--out", out, "--json", report)
+    assert status == 0
+    assert not err
+    assert text.splitlines() == [f"{photos / name}: 1 pose" for name in ("a.jpg", "b.png", "c.webp")]
+    assert files(out) == ["a.jpg", "b.png", "c.webp"]
+    for name in files(out):
+        drawn = cv2.imread(str(out / name))
+        assert drawn.shape == (48, 64, 3)
+        assert (drawn != cv2.imread(str(photos / name))).any()
+    data = json.loads(report.read_text())
+    assert list(data) == ["model", "device", "backend", "precision", "images"]
+    assert (data["model"], data["device"], data["backend"], data["precision"]) == ("m.onnx", "cpu", "stand-in", "f32")
+    assert [entry["source"] for entry in data["images"]] == [str(photos / name) for name in files(out)]
+    for entry in data["images"]:
+        assert list(entry) == ["source", "width", "height", "poses"]
+        assert (entry["width"], entry["height"]) == (64, 48)
+        assert entry["poses"] == make_poses(1, (48, 64)).to_dict()["poses"]
+    assert files(tmp_path) == sorted(["out", "out.json", "photos", *files(out), *files(photos)])
+
+
+def test_permissions_follow_the_umask(run: Run, photos: Path, tmp_path: Path):
+    before = os.umask(0o027)
+    try:
+        run("infer", "m.onnx", photos, "--out", tmp_path / "out", "--json", tmp_path / "out.json")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out.json").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "out" / "a.jpg").stat().st_mode & 0o777 == 0o640
+
+
+def test_nothing_is_written_unasked(run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path)
+    status, out, _ = run("infer", "m.onnx", photos)
+    assert status == 0
+    assert len(out.splitlines()) == 3
+    status, _, _ = run("infer", "m.onnx", photos, "--out", "o", "--no-draw")
+    assert status == 0
+    assert files(tmp_path) == before
+
+
+def test_quiet_says_nothing(run: Run, photos: Path, tmp_path: Path):
+    assert run("infer", "m.onnx", photos, "--quiet", "--out", tmp_path / "o") == (0, "", "")
+
+
+def test_json_on_stdout_keeps_it_clean(run: Run, photos: Path):
+    status, out, err = run("infer", "m.onnx", photos, "--json", "-")
+    assert status == 0
+    assert len(json.loads(out)["images"]) == 3
+    assert len(err.splitlines()) == 3
+
+
+def test_json_inside_the_new_folder(run: Run, photos: Path, tmp_path: Path):
+    out = tmp_path / "deep" / "out"
+    assert run("infer", "m.onnx", photos, "--out", out, "--json", out / "poses.json")[0] == 0
+    assert files(out) == ["a.jpg", "b.png", "c.webp", "poses.json"]
+
+
+def test_nobody_found_is_no_error(run: Run, photos: Path, tmp_path: Path):
+    status, out, _ = run(
+        "infer", "m.onnx", photos, "--json", tmp_path / "j", answer=lambda f: Poses.empty(f.shape[:2], PERSON)
+    )
+    assert status == 0
+    assert out.splitlines()[0].endswith(": 0 poses")
+    assert [entry["poses"] for entry in json.loads((tmp_path / "j").read_text())["images"]] == [[], [], []]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_batches(run: Run, tmp_path: Path, opened: list[FakeEngine], batch: int):
+    for index in range(5):
+        write_picture(tmp_path / f"{index}.png")
+    (tmp_path / "3.png").write_bytes(b"")
+    status, out, err = run("infer", "m.onnx", tmp_path, "--batch", batch)
+    assert status == 1
+    assert [Path(line.partition(":")[0]).name for line in out.splitlines()] == ["0.png", "1.png", "2.png", "4.png"]
+    assert len(error_lines(err)) == 1
+    assert max(opened[0].calls) <= batch
+    assert sum(opened[0].calls) == 4
+
+
+def test_videos_and_pictures_mixed(run: Run, photos: Path, tmp_path: Path):
+    write_video(photos / "b.mp4", frames=3)
+    write_video(photos / "bb.avi", frames=2)
+    status, out, _ = run("infer", "m.onnx", photos, "--out", tmp_path / "out", "--batch", "4")
+    assert status == 0
+    assert [line.removeprefix(f"{photos}/") for line in out.splitlines()] == [
+        "a.jpg: 1 pose",
+        "b.mp4: 3 poses in 3 frames",
+        "b.png: 1 pose",
+        "bb.avi: 2 poses in 2 frames",
+        "c.webp: 1 pose",
+    ]
+    assert files(tmp_path / "out") == ["a.jpg", "b.mp4", "b.png", "bb.mp4", "c.webp"]
+
+
+def test_a_bad_video_leaves_no_file(run: Run, photos: Path, tmp_path: Path):
+    (photos / "bad.mp4").write_bytes(b"\0\0\0\x18ftypmp42 and no more")
+    status, out, err = run("infer", "m.onnx", photos, "--out", tmp_path / "out")
+    assert status == 1
+    assert len(out.splitlines()) == 3
+    assert len(error_lines(err)) == 1
+    assert files(tmp_path / "out") == ["a.jpg", "b.png", "c.webp"]
+
+
+def test_max_frames(run: Run, tmp_path: Path):
+    source = write_video(tmp_path / "clip.avi", frames=9)
+    status, out, _ = run("infer", "m.onnx", source, "--max-frames", "4", "--out", tmp_path / "out", "--batch", "3")
+    assert status == 0
+    assert out == f"{source}: 4 poses in 4 frames\n"
+    check = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
+    assert check.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    check.release()
+
+
+class Camera:
+    """A camera that never ends."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def isOpened(self) -> bool:
+        return True
+
+    def get(self, prop: int) -> float:
+        return 25.0 if prop == cv2.CAP_PROP_FPS else -1.0
+
+    def read(self) -> tuple[bool, Any]:
+        return True, picture()
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_recording_of_a_camera_is_stopped_by_ctrl_c_and_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from trtpose.sources import reader
+
+    seen: list[int] = []
+    real = cv2.VideoCapture
+
+    def answer(frame: np.ndarray) -> Poses:
+        seen.append(1)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return make_poses(2, frame.shape[:2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reader.cv2, "VideoCapture", lambda *a: Camera() if a[:1] == (0,) else real(*a))
+        out, report = tmp_path / "out", tmp_path / "j.json"
+        status, text, err = run("infer", "m.onnx", "0", "--out", out, "--json", report, "--batch", "3", answer=answer)
+    assert status == 130
+    assert text == "camera 0: 8 poses in 4 frames\n"
+    assert not err
+    assert len(json.loads(report.read_text())["images"]) == 4
+    check = cv2.VideoCapture(str(out / "camera 0.mp4"))
+    assert check.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    check.release()
+
+
+def test_people_in_photographs(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    model, images, report = shared / "models" / "yolo26n-pose-256.onnx", shared / "images", tmp_path / "out.json"
+    status, _, err = real_run(capsys, "infer", model, images, "--out", tmp_path / "out", "--json", report)
+    assert (status, err) == (0, "")
+    assert files(tmp_path / "out") == sorted(path.name for path in images.glob("*.jpg"))
+    data = json.loads(report.read_text())
+    assert (data["device"], data["backend"], data["precision"]) == ("cpu", "openvino", "f32")
+    found = {Path(entry["source"]).name: entry["poses"] for entry in data["images"]}
+    # Counted by eye; the last picture shows animals only.
+    assert {name: len(found[name]) for name in ("000000000785.jpg", "zidane.jpg", "image2.jpg", "image3.jpg")} == {
+        "000000000785.jpg": 1,
+        "zidane.jpg": 2,
+        "image2.jpg": 2,
+        "image3.jpg": 0,
+    }
+    assert all(len(poses) >= 2 for name, poses in found.items() if name not in ("000000000785.jpg", "image3.jpg"))
+    # The annotated skier: every keypoint within a tenth of her height.
+    (annotation,) = [
+        a for a in json.loads((images / "person_keypoints.json").read_text())["annotations"] if a["image_id"] == 785
+    ]
+    truth = np.array(annotation["keypoints"]).reshape(-1, 3)
+    points = np.array(found["000000000785.jpg"][0]["keypoints"])
+    distance = np.linalg.norm(points[:, :2] - truth[:, :2], axis=1)
+    assert distance[truth[:, 2] > 0].max() < 0.1 * annotation["bbox"][3]
+
+
+def test_faces_in_a_group(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    spec = Path(__file__).parents[2] / "data" / "yolov7-lite-t-face5.json"
+    arguments = [shared / "models" / "yolov7-lite-t-face5.onnx", shared / "images" / "group.jpg", "--spec", spec]
+    report = tmp_path / "out.json"
+    status, _, err = real_run(capsys, "infer", *arguments, "--imgsz", "640", "--json", report)
+    assert (status, err) == (0, "")
+    faces = json.loads(report.read_text())["images"][0]["poses"]
+    assert len(faces) > 20
+    for face in faces:
+        left, top, right, bottom = face["box"]
+        assert all(left < x < right and top < y < bottom for x, y, _ in face["keypoints"][2:3])  # the nose
+    status, _, err = real_run(capsys, "infer", *arguments[:2])
+    assert status == 1
+    assert len(error_lines(err)) == 1

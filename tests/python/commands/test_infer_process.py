@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``trtpose infer`` as a process: signals, pipes and terminals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_support import files
+from support import write_picture, write_video
+
+_DRIVER = """
+import signal
+# A suite that was started in the background ignores Ctrl-C, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import sys, time
+sys.path.insert(0, {tests!r})
+from support import FakeEngine, make_poses
+from trtpose import cli
+from trtpose.commands import options
+
+def slow(frame):
+    time.sleep({delay})
+    return make_poses(1, frame.shape[:2])
+
+options.open_engine = lambda args: FakeEngine(args.model, answer=slow)
+sys.exit(cli.main())
+"""
+
+
+def start(*arguments: Any, delay: float = 0.0, **options: Any) -> subprocess.Popen[str]:
+    code = _DRIVER.format(tests=str(Path(__file__).parents[1]), delay=delay)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_no_partial_file(tmp_path: Path, number: int, status: int):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(3):
+        write_picture(photos / f"{index}.png")
+    write_video(photos / "video.avi", frames=200)
+    out = tmp_path / "out"
+    process = start("infer", "m.onnx", photos, "--out", out, "--json", tmp_path / "j.json", delay=0.03)
+    deadline = time.monotonic() + 30
+    # Until the video is being written.
+    while not any(name.endswith(".part.mp4") for name in files(out)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == status, err
+    assert "Traceback" not in err
+    assert files(out) == ["0.png", "1.png", "2.png"]
+    assert files(tmp_path) == sorted(["photos", "out", *files(photos), *files(out)])
+
+
+def test_a_reader_that_goes_away(tmp_path: Path):
+    for index in range(40):
+        write_picture(tmp_path / f"{index:02}.png")
+    process = start("infer", "m.onnx", tmp_path, "--json", tmp_path / "j.json", delay=0.01)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().endswith("00.png: 1 pose\n")
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(30) == 141
+    assert err == ""
+    assert not (tmp_path / "j.json").exists()
+
+
+def test_no_progress_bar_in_a_pipe(tmp_path: Path):
+    write_picture(tmp_path / "a.png")
+    process = start("infer", "m.onnx", tmp_path)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, f"{tmp_path / 'a.png'}: 1 pose\n", "")
+
+
+def test_a_progress_bar_on_a_terminal(tmp_path: Path):
+    fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
+    for index in range(5):
+        write_picture(tmp_path / f"{index}.png")
+    master, slave = pty.openpty()
+    # A new terminal is 0 columns wide, in which no bar fits.
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    code = _DRIVER.format(tests=str(Path(__file__).parents[1]), delay=0.15)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "infer", "m.onnx", str(tmp_path)], stdout=subprocess.PIPE, stderr=slave, text=True
+    )
+    os.close(slave)
+    out, _ = process.communicate(timeout=30)
+    seen = b""
+    try:
+        while part := os.read(master, 4096):
+            seen += part
+    except OSError:  # Linux reports the end of a terminal so
+        pass
+    os.close(master)
+    assert process.returncode == 0
+    assert len(out.splitlines()) == 5
+    assert b"/5 " in seen
+    assert b"frame" in seen

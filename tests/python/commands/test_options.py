@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_support import Run
+from support import FakeEngine
+from trtpose import cli
+from trtpose.commands import options
+from trtpose.thresholds import Thresholds
+
+
+def test_option_values_and_their_other_names():
+    def parse(*arguments: str) -> argparse.Namespace:
+        return cli._parser("infer").parse_args(["infer", "m.onnx", "a.jpg", *arguments])
+
+    args = parse("--conf-thres", "0.1", "--iou-thres", "0.2", "--imgsz", "544x960")
+    assert (args.conf, args.iou, args.imgsz) == (0.1, 0.2, (544, 960))
+    assert parse("--imgsz", "640").imgsz == 640
+    assert parse("--imgsz", "320,640").imgsz == (320, 640)
+    assert (args.device, args.precision, args.spec, args.batch, args.debug) == ("auto", None, None, None, False)
+    assert parse("--debug").debug
+    assert cli._parser("infer").parse_args(["--debug", "infer", "m", "a"]).debug
+
+
+def test_options_reach_the_engine(monkeypatch: pytest.MonkeyPatch):
+    trtpose = pytest.importorskip("trtpose")
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(trtpose, "Engine", lambda model, **options: seen.update(options, model=model), raising=False)
+    line = "infer m.onnx a.jpg --conf 0.1 --iou 0.2 --max-det 7 --imgsz 64x96 --batch 3 --device cpu --precision bf16"
+    args = cli._parser("infer").parse_args(
+        [*line.split(), "--spec", "s.json", "--vram-budget", "2GiB", "--threads", "2", "--agnostic", "--nms", "oks"]
+    )
+    options.open_engine(args)
+    assert seen == {
+        "model": "m.onnx",
+        "thresholds": Thresholds(conf=0.1, iou=0.2, max_det=7, agnostic=True, nms="oks"),
+        "imgsz": (64, 96),
+        "batch": 3,
+        "device": "cpu",
+        "precision": "bf16",
+        "spec": "s.json",
+        "vram_budget": "2GiB",
+        "threads": 2,
+        "rect": False,
+    }
+
+
+def test_calls_keep_the_thresholds_of_the_engine(run: Run, photos: Path, opened: list[FakeEngine]):
+    """Those of the command line, ``--agnostic`` and ``--nms`` among them, were given to the engine."""
+    run("infer", "m.onnx", photos, "--agnostic", "--nms", "oks")
+    assert opened[0].options["thresholds"] == Thresholds(agnostic=True, nms="oks")
+    assert opened[0].thresholds[0] == {}
+    run("infer", "m.onnx", photos)
+    assert opened[1].options["thresholds"] == Thresholds()

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No test of sources leaves a thread behind."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+import pytest
+
+from source_support import threads
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    yield
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threads() == 0
