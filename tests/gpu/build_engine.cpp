@@ -345,6 +345,92 @@ std::vector<float> time_engine(trt::ICudaEngine& engine, const Options& o) {
     return times;
 }
 
+/// The network refers to weights of the parser, and perhaps of the file: both outlive the build.
+std::unique_ptr<nvonnxparser::IParser> parse_onnx(const Options& o, const std::vector<char>& onnx,
+                                                  trt::INetworkDefinition& network, Log& log) {
+    std::unique_ptr<nvonnxparser::IParser> parser(
+        static_cast<nvonnxparser::IParser*>(createNvOnnxParser_INTERNAL(&network, &log, getNvOnnxParserVersion())));
+    if (!parser) fail("TensorRT's ONNX parser does not start: " + log.first());
+    if (!parser->parse(onnx.data(), onnx.size())) {
+        const std::string reason = parser->getNbErrors() > 0 ? parser->getError(0)->desc() : log.first();
+        fail(o.model + ": TensorRT " + version_text() + " refuses it: " + reason);
+    }
+    return parser;
+}
+
+void configure(const Options& o, trt::IBuilderConfig& config) {
+    if (!o.tf32) config.clearFlag(trt::BuilderFlag::kTF32);
+    if (o.workspace) config.setMemoryPoolLimit(trt::MemoryPoolType::kWORKSPACE, o.workspace);
+    if (o.opt_level >= 0) config.setBuilderOptimizationLevel(o.opt_level);
+    config.setMaxAuxStreams(0);
+    config.setProfilingVerbosity(trt::ProfilingVerbosity::kDETAILED);
+#if !TRTPOSE_BUILD_ENGINE_RTX
+    // TensorRT's own kernels alone: cuDNN and cuBLAS cost hundreds of megabytes, and may not be there.
+    config.setTacticSources(1u << static_cast<uint32_t>(trt::TacticSource::kEDGE_MASK_CONVOLUTIONS) |
+                            1u << static_cast<uint32_t>(trt::TacticSource::kJIT_CONVOLUTIONS));
+#endif
+#if NV_TENSORRT_MAJOR < 10
+    // Clones of an engine want the same profile; later versions share them anyway.
+    config.setPreviewFeature(trt::PreviewFeature::kPROFILE_SHARING_0806, true);
+#endif
+}
+
+void add_shapes(const Options& o, trt::IBuilder& builder, trt::IBuilderConfig& config) {
+    if (o.shapes.empty()) return;
+    trt::IOptimizationProfile* const profile = builder.createOptimizationProfile();
+    for (const auto& [name, dims] : o.shapes) {
+        const trt::OptProfileSelector which[] = {trt::OptProfileSelector::kMIN, trt::OptProfileSelector::kOPT,
+                                                 trt::OptProfileSelector::kMAX};
+        for (size_t i = 0; i < 3; ++i) {
+            if (!profile->setDimensions(name.c_str(), which[i], dims[i]))
+                fail(o.model + ": its input '" + name + "' does not take the shapes given");
+        }
+    }
+    config.addOptimizationProfile(profile);
+}
+
+/// Timings of earlier builds, null without.
+std::unique_ptr<trt::ITimingCache> open_cache(const Options& o, trt::IBuilderConfig& config) {
+    if (kRtx || o.cache.empty()) return nullptr;
+    std::vector<char> before;
+    if (std::ifstream(o.cache).good()) before = read_file(o.cache);
+    std::unique_ptr<trt::ITimingCache> cache(config.createTimingCache(before.data(), before.size()));
+    if (!cache) cache.reset(config.createTimingCache(nullptr, 0));
+    if (cache) config.setTimingCache(*cache, false);
+    return cache;
+}
+
+struct Opened {
+    long long scratch = -1;    ///< bytes, -1 where the engine does not run here
+    std::vector<float> times;  ///< ms, rising; none where they were not asked for
+};
+
+/// What the engine says of itself.
+Opened open_engine(const Options& o, const trt::IHostMemory& plan, Log& log) {
+    if (kRtx) return {};
+    const std::unique_ptr<trt::IRuntime> runtime(
+        static_cast<trt::IRuntime*>(createInferRuntime_INTERNAL(&log, library_version())));
+    const std::unique_ptr<trt::ICudaEngine> engine(runtime ? runtime->deserializeCudaEngine(plan.data(), plan.size())
+                                                           : nullptr);
+    if (!engine) fail(o.model + ": TensorRT does not open the engine it built: " + log.first());
+    Opened out;
+    out.scratch = scratch_bytes(*engine);
+    if (!o.inspect.empty()) {
+        const std::unique_ptr<trt::IEngineInspector> inspector(engine->createEngineInspector());
+        const char* text = inspector->getEngineInformation(trt::LayerInformationFormat::kJSON);
+        write_file(o.inspect, text, std::strlen(text));
+    }
+    if (o.time > 0) out.times = time_engine(*engine, o);
+    return out;
+}
+
+void print_tensors(const trt::INetworkDefinition& network) {
+    std::string inputs, outputs;
+    for (int i = 0; i < network.getNbInputs(); ++i) inputs += (i ? ", " : "") + describe(*network.getInput(i));
+    for (int i = 0; i < network.getNbOutputs(); ++i) outputs += (i ? ", " : "") + describe(*network.getOutput(i));
+    std::printf("\"inputs\": [%s], \"outputs\": [%s]}\n", inputs.c_str(), outputs.c_str());
+}
+
 int run(const Options& o) {
     const std::vector<char> onnx = read_file(o.model);
     // TensorRT for RTX builds without one.
@@ -356,49 +442,12 @@ int run(const Options& o) {
     if (!builder) fail("TensorRT's builder does not start: " + log.first());
     const std::unique_ptr<trt::INetworkDefinition> network(builder->createNetworkV2(network_flags()));
     if (!network) fail("TensorRT makes no network: " + log.first());
-    const std::unique_ptr<nvonnxparser::IParser> parser(static_cast<nvonnxparser::IParser*>(
-        createNvOnnxParser_INTERNAL(network.get(), &log, getNvOnnxParserVersion())));
-    if (!parser) fail("TensorRT's ONNX parser does not start: " + log.first());
-    if (!parser->parse(onnx.data(), onnx.size())) {
-        const std::string reason = parser->getNbErrors() > 0 ? parser->getError(0)->desc() : log.first();
-        fail(o.model + ": TensorRT " + version_text() + " refuses it: " + reason);
-    }
+    const auto parser = parse_onnx(o, onnx, *network, log);
     const std::unique_ptr<trt::IBuilderConfig> config(builder->createBuilderConfig());
     const int pinned = allow(o, *network, *config);
-    if (!o.tf32) config->clearFlag(trt::BuilderFlag::kTF32);
-    if (o.workspace) config->setMemoryPoolLimit(trt::MemoryPoolType::kWORKSPACE, o.workspace);
-    if (o.opt_level >= 0) config->setBuilderOptimizationLevel(o.opt_level);
-    config->setMaxAuxStreams(0);
-    config->setProfilingVerbosity(trt::ProfilingVerbosity::kDETAILED);
-#if !TRTPOSE_BUILD_ENGINE_RTX
-    // TensorRT's own kernels alone: cuDNN and cuBLAS cost hundreds of megabytes, and may not be there.
-    config->setTacticSources(1u << static_cast<uint32_t>(trt::TacticSource::kEDGE_MASK_CONVOLUTIONS) |
-                             1u << static_cast<uint32_t>(trt::TacticSource::kJIT_CONVOLUTIONS));
-#endif
-#if NV_TENSORRT_MAJOR < 10
-    // Clones of an engine want the same profile; later versions share them anyway.
-    config->setPreviewFeature(trt::PreviewFeature::kPROFILE_SHARING_0806, true);
-#endif
-    if (!o.shapes.empty()) {
-        trt::IOptimizationProfile* const profile = builder->createOptimizationProfile();
-        for (const auto& [name, dims] : o.shapes) {
-            const trt::OptProfileSelector which[] = {trt::OptProfileSelector::kMIN, trt::OptProfileSelector::kOPT,
-                                                     trt::OptProfileSelector::kMAX};
-            for (size_t i = 0; i < 3; ++i) {
-                if (!profile->setDimensions(name.c_str(), which[i], dims[i]))
-                    fail(o.model + ": its input '" + name + "' does not take the shapes given");
-            }
-        }
-        config->addOptimizationProfile(profile);
-    }
-    std::unique_ptr<trt::ITimingCache> cache;
-    if (!kRtx && !o.cache.empty()) {
-        std::vector<char> before;
-        if (std::ifstream(o.cache).good()) before = read_file(o.cache);
-        cache.reset(config->createTimingCache(before.data(), before.size()));
-        if (!cache) cache.reset(config->createTimingCache(nullptr, 0));
-        if (cache) config->setTimingCache(*cache, false);
-    }
+    configure(o, *config);
+    add_shapes(o, *builder, *config);
+    const auto cache = open_cache(o, *config);
     const auto start = std::chrono::steady_clock::now();
     const std::unique_ptr<trt::IHostMemory> plan(builder->buildSerializedNetwork(*network, *config));
     if (!plan) fail(o.model + ": TensorRT " + version_text() + " cannot build it: " + log.first());
@@ -407,36 +456,16 @@ int run(const Options& o) {
         const std::unique_ptr<trt::IHostMemory> after(cache->serialize());
         if (after) write_file(o.cache, after->data(), after->size());
     }
-
-    long long scratch = -1;
-    std::vector<float> times;
-    if (!kRtx) {
-        const std::unique_ptr<trt::IRuntime> runtime(
-            static_cast<trt::IRuntime*>(createInferRuntime_INTERNAL(&log, library_version())));
-        const std::unique_ptr<trt::ICudaEngine> engine(
-            runtime ? runtime->deserializeCudaEngine(plan->data(), plan->size()) : nullptr);
-        if (!engine) fail(o.model + ": TensorRT does not open the engine it built: " + log.first());
-        scratch = scratch_bytes(*engine);
-        if (!o.inspect.empty()) {
-            const std::unique_ptr<trt::IEngineInspector> inspector(engine->createEngineInspector());
-            const char* text = inspector->getEngineInformation(trt::LayerInformationFormat::kJSON);
-            write_file(o.inspect, text, std::strlen(text));
-        }
-        if (o.time > 0) times = time_engine(*engine, o);
-    }
+    const Opened opened = open_engine(o, *plan, log);
     write_file(o.plan, plan->data(), plan->size());
-
-    std::string inputs, outputs;
-    for (int i = 0; i < network->getNbInputs(); ++i) inputs += (i ? ", " : "") + describe(*network->getInput(i));
-    for (int i = 0; i < network->getNbOutputs(); ++i) outputs += (i ? ", " : "") + describe(*network->getOutput(i));
     std::printf("{\"runtime\": \"%s\", \"version\": \"%s\", \"strongly_typed\": %s, \"gpu\": %s, \"seconds\": %.1f, ",
                 kRtx ? "rtx" : "tensorrt", version_text().c_str(), kStronglyTyped ? "true" : "false", gpu.c_str(),
                 seconds);
-    std::printf("\"plan_bytes\": %zu, \"activations\": %lld, \"pinned\": %d, ", plan->size(), scratch, pinned);
-    if (!times.empty()) {
+    std::printf("\"plan_bytes\": %zu, \"activations\": %lld, \"pinned\": %d, ", plan->size(), opened.scratch, pinned);
+    if (const auto& times = opened.times; !times.empty()) {
         std::printf("\"median_ms\": %.4f, \"p99_ms\": %.4f, ", times[times.size() / 2], times[times.size() * 99 / 100]);
     }
-    std::printf("\"inputs\": [%s], \"outputs\": [%s]}\n", inputs.c_str(), outputs.c_str());
+    print_tensors(*network);
     return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <random>
 #include <sstream>
 #include <thread>
@@ -127,20 +128,66 @@ TEST(TensorRt, ThereAreEngines) {
     EXPECT_FALSE(files(".engine").empty()) << "none could be built; see engines.json";
 }
 
+using Values = std::vector<float>;
+
+/// Names and values of a network's outputs for `images`.
+std::vector<std::pair<std::string, Values>> run_engine(const fs::path& path, int batch, Size size,
+                                                       const Values& images) {
+    SessionOptions options;
+    options.device = "cuda";
+    options.precision = "auto";
+    const auto session = open_session(read_model_file(path.string()), options);
+    const SessionShape shape = session->prepare(batch, size);
+    const CudaStream stream;
+    const DeviceBuffer scratch(std::max<size_t>(shape.scratch_bytes, 1));
+    if (shape.scratch_bytes) session->use_scratch(scratch.data(), shape.scratch_bytes);
+    EXPECT_EQ(session->info().input.dtype, DType::f32);
+    const DeviceBuffer given(images.size() * sizeof(float));
+    cuda_check(cudaMemcpy(given.data(), images.data(), given.size(), cudaMemcpyHostToDevice), "upload");
+    std::vector<DeviceBuffer> buffers;
+    std::vector<void*> outputs;
+    for (const auto& one : shape.outputs) {
+        size_t bytes = sizeof(float);
+        for (const int64_t side : one) bytes *= static_cast<size_t>(side);
+        outputs.push_back(buffers.emplace_back(bytes).data());
+    }
+    session->run(given.data(), outputs, {session->info().device, stream.get(), nullptr});
+    stream.synchronize();
+    std::vector<std::pair<std::string, Values>> out;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+        const TensorInfo& output = session->info().outputs[i];
+        EXPECT_EQ(output.dtype, DType::f32) << output.name;
+        Values values(buffers[i].size() / sizeof(float));
+        cuda_check(cudaMemcpy(values.data(), buffers[i].data(), buffers[i].size(), cudaMemcpyDeviceToHost), "download");
+        out.emplace_back(output.name, std::move(values));
+    }
+    return out;
+}
+
 /// Root mean square of the difference, relative to that of the values.
+double relative_difference(const Values& values, const Values& expected) {
+    double error = 0, power = 0;
+    for (size_t k = 0; k < values.size(); ++k) {
+        const double wanted = static_cast<double>(expected[k]);
+        error += (static_cast<double>(values[k]) - wanted) * (static_cast<double>(values[k]) - wanted);
+        power += wanted * wanted;
+    }
+    return std::sqrt(error / std::max(power, 1e-30));
+}
+
 TEST_P(OutputsTest, TheNetworkGivesWhatOnnxRuntimeGives) {
     std::ifstream list(GetParam());
     int batch = 0;
     Size size;
     list >> batch >> size.height >> size.width;
-    std::vector<std::pair<std::string, std::vector<float>>> expected;
+    std::map<std::string, Values> expected;
     std::string name, file;
     for (size_t count = 0; list >> name >> file >> count;) {
-        expected.emplace_back(name, floats(GetParam().parent_path() / file));
-        ASSERT_EQ(expected.back().second.size(), count) << file;
+        expected[name] = floats(GetParam().parent_path() / file);
+        ASSERT_EQ(expected[name].size(), count) << file;
     }
     fs::path input = GetParam();
-    const std::vector<float> images = floats(input.replace_extension(".input"));
+    const Values images = floats(input.replace_extension(".input"));
     ASSERT_EQ(images.size(),
               static_cast<size_t>(batch) * 3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width));
     const std::string stem = GetParam().stem().string();
@@ -149,47 +196,14 @@ TEST_P(OutputsTest, TheNetworkGivesWhatOnnxRuntimeGives) {
         const std::string engine_name = path.stem().string();
         if (engine_name.rfind(stem + "-", 0) != 0) continue;
         SCOPED_TRACE(engine_name);
-        SessionOptions options;
-        options.device = "cuda";
-        options.precision = "auto";
-        const auto session = open_session(read_model_file(path.string()), options);
-        const SessionShape shape = session->prepare(batch, size);
-        const CudaStream stream;
-        const DeviceBuffer scratch(std::max<size_t>(shape.scratch_bytes, 1));
-        if (shape.scratch_bytes) session->use_scratch(scratch.data(), shape.scratch_bytes);
-        ASSERT_EQ(session->info().input.dtype, DType::f32);
-        const DeviceBuffer given(images.size() * sizeof(float));
-        cuda_check(cudaMemcpy(given.data(), images.data(), given.size(), cudaMemcpyHostToDevice), "upload");
-        std::vector<DeviceBuffer> buffers;
-        std::vector<void*> outputs;
-        for (const auto& one : shape.outputs) {
-            size_t bytes = sizeof(float);
-            for (const int64_t side : one) bytes *= static_cast<size_t>(side);
-            outputs.push_back(buffers.emplace_back(bytes).data());
-        }
-        session->run(given.data(), outputs, {session->info().device, stream.get(), nullptr});
-        stream.synchronize();
         // FP32 adds in another order; FP16 keeps 11 bits of every activation, INT8 8 of the range of a whole tensor.
         const bool fp32 = engine_name.find("-fp32") != std::string::npos;
         const bool fp16 = engine_name.find("-fp16") != std::string::npos;
         const double tolerance = fp32 ? 1e-4 : fp16 ? 2e-2 : 0.3;
-        for (size_t i = 0; i < outputs.size(); ++i) {
-            const std::string& output = session->info().outputs[i].name;
-            const auto entry =
-                std::find_if(expected.begin(), expected.end(), [&](const auto& one) { return one.first == output; });
-            ASSERT_NE(entry, expected.end()) << output;
-            ASSERT_EQ(session->info().outputs[i].dtype, DType::f32) << output;
-            std::vector<float> values(buffers[i].size() / sizeof(float));
-            cuda_check(cudaMemcpy(values.data(), buffers[i].data(), buffers[i].size(), cudaMemcpyDeviceToHost),
-                       "download");
-            ASSERT_EQ(values.size(), entry->second.size()) << output;
-            double error = 0, power = 0;
-            for (size_t k = 0; k < values.size(); ++k) {
-                const double wanted = static_cast<double>(entry->second[k]);
-                error += (static_cast<double>(values[k]) - wanted) * (static_cast<double>(values[k]) - wanted);
-                power += wanted * wanted;
-            }
-            const double relative = std::sqrt(error / std::max(power, 1e-30));
+        for (const auto& [output, values] : run_engine(path, batch, size, images)) {
+            ASSERT_EQ(expected.count(output), 1u) << output;
+            ASSERT_EQ(values.size(), expected[output].size()) << output;
+            const double relative = relative_difference(values, expected[output]);
             std::printf("%s %s: relative difference %.2e\n", engine_name.c_str(), output.c_str(), relative);
             EXPECT_LE(relative, tolerance) << output;
             ++compared;
