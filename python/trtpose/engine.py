@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from . import _core
 from .device import DevicePoses
 from .errors import InputError
+from .formats.metadata import GivenSpec, spec_text
 from .nv12 import Nv12
 from .results import Poses
 from .spec import ModelSpec
@@ -119,7 +120,7 @@ class Engine:
         *,
         device: str = "auto",
         precision: str = "f32",
-        spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        spec: GivenSpec = None,
         imgsz: int | Sequence[int] | None = None,
         batch: int | None = None,
         rect: bool = False,
@@ -135,7 +136,7 @@ class Engine:
         self.thresholds = (thresholds or Thresholds()).changed(changes)
         self._core = _core.Engine(
             path=os.fspath(model),
-            spec=_spec_argument(spec),
+            spec=spec_text(spec),
             device=device,
             precision=precision,
             imgsz=parse_imgsz(imgsz),
@@ -303,15 +304,6 @@ def _letterboxed(frames: list[Any]) -> npt.NDArray[np.float32]:
     if not np.isfinite(stacked).all():
         raise InputError("the letterboxed input holds NaN or infinity; normalise it to finite numbers")
     return stacked
-
-
-def _spec_argument(spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None) -> str:
-    """The spec as the native side takes it: a path, or the JSON text itself."""
-    if spec is None:
-        return ""
-    if isinstance(spec, (str, os.PathLike)):
-        return os.fspath(spec)
-    return (spec if isinstance(spec, ModelSpec) else ModelSpec.from_dict(spec)).to_json()
 
 
 def letterbox(

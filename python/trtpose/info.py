@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -23,6 +22,7 @@ from ._machine import (
 )
 from .engine import Engine, parse_imgsz
 from .errors import Error, ModelError
+from .formats.metadata import find_spec
 
 __all__ = ["model_info", "system_info"]
 
@@ -171,9 +171,9 @@ def model_info(
     """
     info = _core.read_model_file(os.fspath(path))
     try:
-        text, origin = _core.find_spec(os.fspath(path), os.fspath(spec) if spec else "")
-        info["spec"] = json.loads(text)
-        info["spec_origin"] = origin
+        found = find_spec(path, spec or None)
+        info["spec"] = found.fields
+        info["spec_origin"] = found.origin
     except ModelError as error:
         if spec:
             raise

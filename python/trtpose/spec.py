@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from . import _core
 from .errors import ModelError
 
 __all__ = ["LAYOUTS", "METADATA_KEY", "ModelSpec"]
@@ -16,6 +17,9 @@ __all__ = ["LAYOUTS", "METADATA_KEY", "ModelSpec"]
 LAYOUTS = ("heads", "heads5d", "decoded", "channels_first", "final")
 METADATA_KEY = "trtpose"
 """Key of the spec in ONNX ``metadata_props`` and in an engine file's header; also the version field of the JSON."""
+
+DEFAULT_FAMILY = "anchor_grid"
+"""The family of a spec that names none."""
 
 _VERSION = 1
 
@@ -38,6 +42,11 @@ class ModelSpec:
         color, mean, std, pad: the input is ``(pixel - mean) / std`` per channel in ``color`` order, planar float;
             the letterbox border has the grey value ``pad``.
         name: what the model is called.
+        family: which networks it is one of, a folder of :mod:`trtpose.families`.
+        extra: keys that this version does not know.
+
+    Raises:
+        ModelError: a field is of the wrong type or inconsistent; the message names it.
     """
 
     layout: str
@@ -56,37 +65,27 @@ class ModelSpec:
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     pad: int = 114
     name: str = ""
+    family: str = DEFAULT_FAMILY
     extra: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}), compare=False)
 
     def __post_init__(self) -> None:
+        source = f"model spec {self.name or '(unnamed)'}"
+        _check(self.to_dict(), source)
+        self._check_descriptions(source)
+
+    def _check_descriptions(self, source: str) -> None:
+        """Check what only Python reads of a spec."""
+
         def require(ok: bool, what: str) -> None:
             if not ok:
-                raise ModelError(f"model spec {self.name or '(unnamed)'}: {what}")
+                raise ModelError(f"{source}: {what}")
 
-        require(self.layout in LAYOUTS, f"layout is {self.layout!r}, expected one of {', '.join(LAYOUTS)}")
-        require(len(self.imgsz) == 2 and min(self.imgsz) > 0, f"imgsz is {self.imgsz}, expected [height, width]")
-        require(min(self.strides, default=0) > 0, f"strides is {self.strides}, expected positive numbers")
-        require(len(self.names) > 0, "names is empty, expected one name per class")
-        require(
-            len(self.kpt_shape) == 2 and self.kpt_shape[0] > 0 and self.kpt_shape[1] in (2, 3),
-            f"kpt_shape is {self.kpt_shape}, expected [keypoints, 2 or 3]",
-        )
-        if self.layout in ("heads", "heads5d"):
-            require(
-                len(self.anchors) == len(self.strides) and len({len(level) for level in self.anchors}) == 1,
-                f"{len(self.anchors)} levels of anchors for {len(self.strides)} strides, or unlike numbers of anchors",
-            )
         count = self.keypoints
-        for name in ("kpt_names", "sigmas", "flip_idx"):
+        for name in ("kpt_names", "flip_idx"):
             values = cast("tuple[Any, ...]", getattr(self, name))
             require(len(values) in (0, count), f"{name} has {len(values)} entries for {count} keypoints")
         require(all(0 <= i < count for edge in self.skeleton for i in edge), f"skeleton points outside 0..{count - 1}")
         require(sorted(self.flip_idx) in ([], list(range(count))), "flip_idx is not a permutation of the keypoints")
-        require(all(s > 0 for s in self.sigmas), "sigmas must be positive")
-        require(self.color in ("rgb", "bgr"), f"color is {self.color!r}, expected rgb or bgr")
-        require(len(self.mean) == len(self.std) == 3, "mean and std need three numbers each")
-        require(min(self.std) > 0, "std must be above 0")
-        require(0 <= self.pad <= 255, f"pad is {self.pad}, expected 0 to 255")
 
     @property
     def keypoints(self) -> int:
@@ -120,6 +119,8 @@ class ModelSpec:
             return [plain(v) for v in cast("tuple[Any, ...]", value)] if isinstance(value, tuple) else value
 
         known = {key: plain(value) for key, value in self.__dict__.items() if key != "extra"}
+        if self.family == DEFAULT_FAMILY:
+            del known["family"]
         return {METADATA_KEY: _VERSION, **known, **self.extra}
 
     def to_json(self, indent: int | None = None) -> str:
@@ -137,10 +138,9 @@ class ModelSpec:
         Raises:
             ModelError: a field is missing, of the wrong type or inconsistent; the message names it.
         """
+        _check(values, source)
         data = dict(values)
-        version = data.pop(METADATA_KEY, _VERSION)
-        if version != _VERSION:
-            raise ModelError(f"{source}: model spec version {version!r}, this trtpose reads version {_VERSION}")
+        data.pop(METADATA_KEY, None)
         converted: dict[str, Any] = {}
         for key, convert in _FIELDS.items():
             if key not in data:
@@ -151,9 +151,6 @@ class ModelSpec:
             except (TypeError, ValueError, OverflowError):
                 message = f"{source}: {key} is {value!r}, not of the expected type; see docs/conventions.md"
                 raise ModelError(message) from None
-        missing = [key for key in ("layout", "imgsz", "strides", "names", "kpt_shape") if key not in converted]
-        if missing:
-            raise ModelError(f"{source}: the model spec lacks {', '.join(missing)}; see docs/conventions.md")
         try:
             return cls(**converted, extra=data)
         except ModelError as error:
@@ -184,16 +181,13 @@ class ModelSpec:
         return cls.from_json(text, source=str(path))
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError
-    return float(value)
-
-
-def _whole(value: Any) -> int:
-    if _number(value) != int(value):
-        raise ValueError
-    return int(value)
+def _check(fields: Mapping[str, Any], source: str) -> None:
+    """The native check, which decides what a spec is."""
+    try:
+        text = json.dumps(fields)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ModelError(f"{source}: holds what JSON cannot ({error}); give plain numbers, texts and lists") from None
+    _core.normalise_spec(text, source)
 
 
 def _text(value: Any) -> str:
@@ -202,40 +196,43 @@ def _text(value: Any) -> str:
     return value
 
 
-def _tuple_of(convert: Any) -> Any:
-    def run(value: Any) -> Any:
-        if isinstance(value, str) or not isinstance(value, Sequence):
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError
+    return int(value)
+
+
+def _tuple_of(convert: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    def run(value: Any) -> tuple[Any, ...]:
+        if isinstance(value, str):
             raise TypeError
-        return tuple(convert(v) for v in cast("Sequence[Any]", value))
+        return tuple(convert(v) for v in value)
 
     return run
 
 
-def _pair_of(convert: Any) -> Any:
-    def run(value: Any) -> Any:
-        pair = _tuple_of(convert)(value)
-        if len(pair) != 2:
-            raise ValueError
-        return pair
-
-    return run
+def _pair(value: Any) -> tuple[int, int]:
+    first, second = _tuple_of(_whole)(value)
+    return first, second
 
 
-_FIELDS: dict[str, Any] = {
+_FIELDS: dict[str, Callable[[Any], Any]] = {
     "layout": _text,
-    "imgsz": _pair_of(_whole),
+    "imgsz": _pair,
     "strides": _tuple_of(_whole),
     "names": _tuple_of(_text),
-    "kpt_shape": _pair_of(_whole),
-    "anchors": _tuple_of(_tuple_of(_pair_of(_number))),
+    "kpt_shape": _pair,
+    "anchors": _tuple_of(_tuple_of(_tuple_of(float))),
     "outputs": _tuple_of(_text),
     "kpt_names": _tuple_of(_text),
-    "skeleton": _tuple_of(_pair_of(_whole)),
-    "sigmas": _tuple_of(_number),
+    "skeleton": _tuple_of(_pair),
+    "sigmas": _tuple_of(float),
     "flip_idx": _tuple_of(_whole),
     "color": _text,
-    "mean": _tuple_of(_number),
-    "std": _tuple_of(_number),
+    "mean": _tuple_of(float),
+    "std": _tuple_of(float),
     "pad": _whole,
     "name": _text,
+    "family": _text,
 }
+"""How a field of plain JSON types becomes an attribute."""

@@ -177,7 +177,7 @@ def test_heads_are_taken_in_the_order_of_the_strides(tmp_path: Path) -> None:
         ({"max_det": 0}, "max_det 0 must lie between 1 and 30000"),
         ({"max_det": 30001}, "max_det 30001"),
         ({"max_candidates": 0}, "max_candidates 0 must be at least 1"),
-        ({"nms": "giou"}, "nms 'giou' is not one of iou, oks"),
+        ({"nms": "giou"}, "nms 'giou' is not known; use iou or oks"),
     ],
 )
 def test_arguments_out_of_range(arguments: dict[str, Any], words: str) -> None:

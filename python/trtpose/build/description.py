@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import ast
 import datetime as dt
 from collections.abc import Mapping
 from typing import Any, cast
 
 from .. import _core
+from ..formats.metadata import description
 from ..spec import METADATA_KEY
 from . import engine_file, onnx_model
 from .compiler import Compiled
@@ -57,26 +57,13 @@ def _engine_keys(resolved: Resolved, network: TypedNetwork, compiled: Compiled, 
     }
 
 
-def _literals(values: Mapping[str, str]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        try:
-            result[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            result[key] = value
-    return result
-
-
 def _ultralytics_keys(
     model: onnx_model.OnnxModel, spec: Mapping[str, Any], shapes: onnx_model.Shapes, asked: str
 ) -> dict[str, Any]:
     """The keys that readers of Ultralytics' engine files look for: those of the ONNX, completed from the spec."""
-    from ..export import metadata
-
     height, width = shapes.imgsz.best
-    plain = metadata(model.spec, (shapes.batch.high, height, width), str(model.metadata.get("license", "")))
-    plain.pop(METADATA_KEY)
-    values = {**_literals(plain), **model.metadata}
+    plain = description(model.spec, (shapes.batch.high, height, width), str(model.metadata.get("license", "")))
+    values = {**plain, **model.metadata}
     values["description"] = str(model.metadata.get("description") or f"{model.spec.name or 'pose network'}")
     values["date"] = dt.datetime.now().isoformat()
     values.setdefault("docs", "")

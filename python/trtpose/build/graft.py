@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from .._optional import require
 from ..errors import DeviceError, InputError, ModelError
+from ..families.registry import family_of
+from ..formats.metadata import stated_spec
 from ..spec import METADATA_KEY, ModelSpec
+from ..thresholds import ThresholdChanges, Thresholds
 
 if TYPE_CHECKING:
     import onnx
+    from typing_extensions import Unpack
 
     from .onnx_model import Shapes
     from .tensorrt_api import Library
@@ -47,12 +51,10 @@ OUTPUTS = ("num_dets", "boxes", "scores", "classes", "keypoints")
 SPEC_KEY = "nms"
 """Key of the spec that a grafted network has and others have not: what was frozen into it."""
 
-_GRID = ("heads", "heads5d")
 _OLDEST = (10,)  # the first TensorRT with this kind of plugin
 # What the plugin's kernels have room for.
 _MAX_LEVELS = 8
 _MAX_ANCHORS = 8
-_MAX_DET = 30000
 
 
 @dataclass(frozen=True)
@@ -76,53 +78,38 @@ def graft(
     model: onnx.ModelProto,
     spec: ModelSpec | None = None,
     *,
-    conf: float = 0.25,
-    iou: float = 0.65,
-    max_det: int = 300,
+    thresholds: Thresholds | None = None,
     max_candidates: int = 30000,
-    agnostic: bool = False,
-    nms: str = "iou",
     shapes: Shapes | None = None,
     library: Library | None = None,
+    **changes: Unpack[ThresholdChanges],
 ) -> Grafted:
     """Append decode and NMS to a network.
 
     Args:
         model: the network; not changed.
         spec: how to read its outputs; by default what its metadata says.
-        conf: least score of a pose, 0 to 1.
-        iou: similarity above which the weaker of two poses goes, 0 to 1.
-        max_det: most poses per image, and the length of the outputs.
+        thresholds: which poses are kept; ``max_det`` is the length of the outputs.
         max_candidates: candidates, best first, that are compared.
-        agnostic: let poses of different classes suppress each other.
-        nms: ``iou`` or ``oks`` (the spec needs sigmas), what makes two poses alike.
         shapes: the input shapes the engine is for; only layouts without a grid need a fixed one, to know where the
             picture ends. By default what the graph says.
         library: what the engine will be built with; given, it is refused if it has no plugins, and the plugin is
             loaded into it.
+        changes: fields of :class:`trtpose.Thresholds` as keyword arguments, such as ``conf=0.3``.
 
     Raises:
         InputError: an argument is out of its range, or the library has no such plugins.
         ModelError: the outputs of the network are not what the spec says.
         DeviceError: the plugin's library is not there or does not load.
     """
-    helper: Any = require("onnx", package="onnx", extra="build", purpose="nms_in_engine").helper
-    for name, value in (("conf", conf), ("iou", iou)):
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} {value} must lie between 0 and 1")
-    if not 1 <= max_det <= _MAX_DET:
-        raise InputError(f"max_det {max_det} must lie between 1 and {_MAX_DET}")
+    require("onnx", package="onnx", extra="build", purpose="nms_in_engine")
+    kept = (thresholds or Thresholds()).changed(changes)
     if not 1 <= max_candidates < 1 << 30:
         raise InputError(f"max_candidates {max_candidates} must be at least 1")
-    if nms not in ("iou", "oks"):
-        raise InputError(f"nms {nms!r} is not one of iou, oks")
     if spec is None:
-        texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
-        if not texts:
-            raise ModelError(f"{model.graph.name or 'the network'}: carries no model spec; give one")
-        spec = ModelSpec.from_json(texts[0], source=model.graph.name or "the network")
+        spec = _stated_spec(model)
     name = spec.name or model.graph.name or "the network"
-    if nms == "oks" and not spec.sigmas:
+    if kept.nms == "oks" and not spec.sigmas:
         raise ModelError(f"{name}: NMS by OKS needs sigmas in the model spec, which has none; add them or use iou")
     if SPEC_KEY in spec.extra:
         raise ModelError(f"{name}: has decode and NMS inside already")
@@ -131,38 +118,79 @@ def graft(
 
     result: onnx.ModelProto = type(model)()
     result.CopyFrom(model)
-    graph = result.graph
-    heads = _heads(graph, spec, name)
+    heads = _heads(result.graph, spec, name)
+    _refuse_taken_names(result.graph, name)
+    size = _imgsz(result.graph, spec, shapes, name)
+    frozen = {**dataclasses.asdict(kept), "conf": float(kept.conf), "iou": float(kept.iou)}
+    _append_node(result, heads, {**_spec_attributes(spec, size), **frozen, "max_candidates": max_candidates})
+    _replace_outputs(result.graph, kept.max_det, spec.keypoints)
+    similarity = frozen.pop("nms")
+    stated = {
+        "plugin": f"{PLUGIN}/{PLUGIN_VERSION}",
+        **frozen,
+        "max_candidates": max_candidates,
+        "similarity": similarity,
+    }
+    after = dataclasses.replace(spec, outputs=OUTPUTS, extra={**spec.extra, SPEC_KEY: stated})
+    _write_spec(result, after)
+    return Grafted(result, after)
+
+
+def _stated_spec(model: onnx.ModelProto) -> ModelSpec:
+    name = model.graph.name or "the network"
+    spec = stated_spec({entry.key: entry.value for entry in model.metadata_props}, name)
+    if spec is None:
+        raise ModelError(f"{name}: carries no model spec; give one")
+    return spec
+
+
+def _refuse_taken_names(graph: onnx.GraphProto, name: str) -> None:
     taken = {tensor for node in graph.node for tensor in node.output}
     taken |= {entry.name for entry in (*graph.input, *graph.initializer)}
     for output in OUTPUTS:
         if output in taken:
             raise ModelError(f"{name}: a tensor of the graph is called {output}, as an output of the plugin would be")
 
+
+def _spec_attributes(spec: ModelSpec, size: tuple[int, int]) -> dict[str, Any]:
+    """What the plugin must know of the network."""
     attributes: dict[str, Any] = {
-        "plugin_version": PLUGIN_VERSION,
-        "plugin_namespace": "",
         "layout": spec.layout,
         "num_classes": spec.classes,
         "num_keypoints": spec.keypoints,
         "keypoint_dims": spec.kpt_shape[1],
-        "imgsz": list(_imgsz(graph, spec, shapes, name)),
-        "conf": float(conf),
-        "iou": float(iou),
-        "max_det": max_det,
-        "max_candidates": max_candidates,
-        "agnostic": int(agnostic),
-        "nms": nms,
+        "imgsz": list(size),
     }
     # The parser warns of every attribute that a node lacks, and cannot take empty ones.
-    if spec.layout in _GRID:
+    if family_of(spec).heads(spec).sized:
         attributes["strides"] = list(spec.strides)
         attributes["anchors"] = [float(side) for level in spec.anchors for pair in level for side in pair]
     if spec.sigmas:
         attributes["sigmas"] = [float(sigma) for sigma in spec.sigmas]
-    graph.node.append(helper.make_node(PLUGIN, heads, list(OUTPUTS), name=PLUGIN, domain=DOMAIN, **attributes))
-    if not any(entry.domain == DOMAIN for entry in result.opset_import):
-        result.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    return attributes
+
+
+def _append_node(model: onnx.ModelProto, heads: list[str], attributes: dict[str, Any]) -> None:
+    from onnx import helper
+
+    node = helper.make_node(
+        PLUGIN,
+        heads,
+        list(OUTPUTS),
+        name=PLUGIN,
+        domain=DOMAIN,
+        plugin_version=PLUGIN_VERSION,
+        plugin_namespace="",
+        **attributes,
+    )
+    model.graph.node.append(node)
+    if not any(entry.domain == DOMAIN for entry in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+
+
+def _replace_outputs(graph: onnx.GraphProto, max_det: int, keypoints: int) -> None:
+    """Give the graph the plugin's outputs in place of the heads."""
+    from onnx import helper
 
     batch = _batch(graph)
     float32, int32 = 1, 6  # TensorProto.FLOAT, .INT32
@@ -173,54 +201,36 @@ def graft(
     for output, kind, dims in zip(
         OUTPUTS,
         (int32, float32, float32, int32, float32),
-        ([1], [max_det, 4], [max_det], [max_det], [max_det, spec.keypoints, 3]),
+        ([1], [max_det, 4], [max_det], [max_det], [max_det, keypoints, 3]),
         strict=True,
     ):
         graph.output.append(helper.make_tensor_value_info(output, kind, [batch, *dims]))
 
-    frozen = {
-        "plugin": f"{PLUGIN}/{PLUGIN_VERSION}",
-        "conf": float(conf),
-        "iou": float(iou),
-        "max_det": max_det,
-        "max_candidates": max_candidates,
-        "agnostic": bool(agnostic),
-        "similarity": nms,
-    }
-    after = dataclasses.replace(spec, outputs=OUTPUTS, extra={**spec.extra, SPEC_KEY: frozen})
-    for entry in result.metadata_props:
+
+def _write_spec(model: onnx.ModelProto, spec: ModelSpec) -> None:
+    for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
-            entry.value = after.to_json()
-            break
-    else:
-        result.metadata_props.add(key=METADATA_KEY, value=after.to_json())
-    return Grafted(result, after)
+            entry.value = spec.to_json()
+            return
+    model.metadata_props.add(key=METADATA_KEY, value=spec.to_json())
 
 
 def _heads(graph: onnx.GraphProto, spec: ModelSpec, name: str) -> list[str]:
     """The tensors the plugin reads, in the order of the strides."""
     outputs = {entry.name: entry for entry in graph.output}
-    count = len(spec.strides) if spec.layout in _GRID else 1
-    if count > _MAX_LEVELS or spec.anchors_per_cell > _MAX_ANCHORS:
+    expected = family_of(spec).heads(spec)
+    if expected.count > _MAX_LEVELS or spec.anchors_per_cell > _MAX_ANCHORS:
         raise ModelError(
-            f"{name}: {count} heads of {spec.anchors_per_cell} anchors; at most {_MAX_LEVELS} of {_MAX_ANCHORS} fit"
+            f"{name}: {expected.count} heads of {spec.anchors_per_cell} anchors; at most {_MAX_LEVELS} of "
+            f"{_MAX_ANCHORS} fit"
         )
-    heads = list(spec.outputs[:count] or list(outputs)[:count])
+    heads = list(spec.outputs[: expected.count] or list(outputs)[: expected.count])
     missing = [head for head in heads if head not in outputs]
-    if missing or len(heads) != count:
+    if missing or len(heads) != expected.count:
         raise ModelError(
             f"{name}: the graph's outputs are {', '.join(outputs) or 'none'}, where layout {spec.layout} needs "
-            f"{', '.join(missing) or count}; check the model spec"
+            f"{', '.join(missing) or expected.count}; check the model spec"
         )
-    points = spec.keypoints * spec.kpt_shape[1]
-    channels = {
-        "heads": (4, 1, spec.anchors_per_cell * spec.fields),
-        "heads5d": (5, 4, spec.fields),
-        "decoded": (3, 2, spec.fields),
-        "channels_first": (3, 1, 4 + spec.classes + points),
-        "final": (3, 2, 6 + points),
-    }
-    rank, axis, expected = channels[spec.layout]
     for head in heads:
         kind = outputs[head].type.tensor_type
         if kind.elem_type not in (0, 1, 10):  # unknown, FLOAT, FLOAT16
@@ -228,11 +238,11 @@ def _heads(graph: onnx.GraphProto, spec: ModelSpec, name: str) -> list[str]:
         if not kind.HasField("shape"):
             continue
         dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim]
-        if len(dims) != rank or dims[axis] not in (-1, expected):
+        if len(dims) != expected.rank or dims[expected.axis] not in (-1, expected.width):
             shown = "x".join("?" if dim < 0 else str(dim) for dim in dims)
             raise ModelError(
                 f"{name}: output {head} is {shown}, layout {spec.layout} of {spec.classes} class(es) and "
-                f"{spec.keypoints} keypoints has {expected} in dimension {axis}; check the model spec"
+                f"{spec.keypoints} keypoints has {expected.width} in dimension {expected.axis}; check the model spec"
             )
     return heads
 
@@ -245,7 +255,7 @@ def _imgsz(graph: onnx.GraphProto, spec: ModelSpec, shapes: Shapes | None, name:
     dims = graph.input[0].type.tensor_type.shape.dim if graph.input else []
     if shapes is None and len(dims) == 4 and dims[2].dim_value > 0 and dims[3].dim_value > 0:
         return int(dims[2].dim_value), int(dims[3].dim_value)
-    if spec.layout in _GRID:
+    if family_of(spec).heads(spec).sized:
         return spec.imgsz
     raise ModelError(
         f"{name}: layout {spec.layout} does not say how large the input is, and the plugin must know; build it for one "

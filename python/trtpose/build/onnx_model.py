@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from .. import _core, _files
 from .._optional import require
 from ..errors import InputError, ModelError
+from ..formats.metadata import find_spec, literal
 from ..spec import METADATA_KEY, ModelSpec
 from .options import Range, Size
 
@@ -119,14 +118,7 @@ def load(
             f"{source}: its input {inputs[0]['name']} is {dtype} {list(shape)}; a pose network takes float N x 3 x "
             "height x width"
         )
-    if isinstance(spec, ModelSpec):
-        given = spec.to_json()
-    elif isinstance(spec, Mapping):
-        given = ModelSpec.from_dict(spec).to_json()
-    else:
-        given = os.fspath(spec) if spec else ""
-    text, _ = _core.find_spec(os.fspath(source), given)
-    found = ModelSpec.from_json(text, source=str(source))
+    found = find_spec(source, spec)
     onnx = require("onnx", package="onnx", extra="build", purpose="building an engine")
     try:
         data = source.read_bytes()
@@ -140,19 +132,8 @@ def load(
     except Exception as error:  # protobuf and onnx have no common base class
         line = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(f"{source}: cannot be read as ONNX ({line})") from None
-    metadata = {entry.key: _literal(entry.value) for entry in proto.metadata_props if entry.key != METADATA_KEY}
-    fields: dict[str, Any] = json.loads(text)
-    return OnnxModel(source, proto, sha256, found, fields, metadata, str(inputs[0]["name"]), dtype, shape)
-
-
-def _literal(text: str) -> Any:
-    """A value of ``metadata_props``: a Python literal where it is one, else the text."""
-    try:
-        value: Any = ast.literal_eval(text)
-        json.dumps(value, allow_nan=False)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
-    return value
+    metadata = {entry.key: literal(entry.value) for entry in proto.metadata_props if entry.key != METADATA_KEY}
+    return OnnxModel(source, proto, sha256, found.spec, found.fields, metadata, str(inputs[0]["name"]), dtype, shape)
 
 
 # --- Shapes -----------------------------------------------------------------------------------------------------------

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, ModelError
-from ..thresholds import Thresholds
 from . import onnx_model
 from .options import Options
 from .resolve import Resolved
@@ -62,9 +61,7 @@ def put_precision_in(
     if options.nms_in_engine:
         from .graft import graft
 
-        grafted = graft(
-            proto, model.spec, shapes=resolved.shapes, library=library, **asdict(options.thresholds or Thresholds())
-        )
+        grafted = graft(proto, model.spec, thresholds=options.thresholds, shapes=resolved.shapes, library=library)
         proto, fields, plugins = grafted.model, grafted.spec.to_dict(), list(grafted.plugins)
     return TypedNetwork(
         onnx=proto.SerializeToString(),

@@ -10,21 +10,16 @@ import gc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from .. import _files
+from .. import _core, _files
 from .._optional import require
 from ..errors import InputError, ModelError
-from ..families.family import Exported, quiet
-from ..formats.metadata import metadata
+from ..families import registry
+from ..families.family import Exported, Family, PoseNetwork, lookup, quiet
+from ..formats.metadata import metadata, stated_spec
 from ..spec import ModelSpec
 
-if TYPE_CHECKING:
-    from ..families.anchor_grid.network import Network
-
 __all__ = ["Exported", "export", "export_network", "metadata"]
-
-LAYOUTS = ("heads", "decoded")
 
 
 def _input_size(imgsz: int | tuple[int, int] | None, default: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -41,7 +36,7 @@ def _input_size(imgsz: int | tuple[int, int] | None, default: tuple[int, int], s
 
 
 def export_network(
-    network: Network,
+    network: PoseNetwork,
     output: str | Path,
     *,
     imgsz: int | tuple[int, int] | None = None,
@@ -54,7 +49,7 @@ def export_network(
     """Write a network as ONNX and compare the file with it.
 
     Args:
-        network: from :func:`trtpose.families.anchor_grid.network.load` or ``random_network``.
+        network: from ``load`` or ``random`` of its family (:mod:`trtpose.families`).
         output: where to write; whole or not at all.
         imgsz: input height and width in pixels, or the side of a square; default the spec's.
         layout: ``heads`` (raw, the fastest) or ``decoded`` (N x M x F in pixels).
@@ -68,24 +63,19 @@ def export_network(
         ModelError: the file does not give what the network gives; nothing is left of it.
     """
     require("onnx", package="onnx", extra="export", purpose="writing ONNX")
-    import torch
-
-    from ..families.anchor_grid import verify as proof
-    from ..families.anchor_grid import write_onnx
-    from ..formats.onnx_runner import Runner
     from ..formats.onnx_writer import OPSET, Shape
 
     say = report or quiet
-    if layout not in LAYOUTS:
-        raise InputError(f"layout {layout}: expected one of {', '.join(LAYOUTS)}")
+    family = registry.family_of(network.spec)
+    if layout not in family.export_layouts:
+        raise InputError(f"layout {layout}: expected one of {', '.join(family.export_layouts)}")
     if batch is not None and not 1 <= batch <= 1024:
         raise InputError(f"batch {batch}: expected 1 to 1024")
-    spec = network.spec
-    size = _input_size(imgsz, spec.imgsz, spec.max_stride)
-    network.spec = spec = replace(spec, imgsz=size)
+    size = _input_size(imgsz, network.spec.imgsz, network.spec.max_stride)
+    network.spec = replace(network.spec, imgsz=size)
     _files.check_writable(output)
     shape = Shape(None, None, None) if dynamic else Shape(batch, *size)
-    model, written = write_onnx.write_graph(network, shape, layout)
+    model, written = family.write(network, shape, layout)
     for key, value in metadata(written, (shape.batch, shape.height, shape.width), network.license).items():
         model.metadata_props.add(key=key, value=value)
     with _files.atomic_path(output) as temporary:
@@ -95,17 +85,11 @@ def export_network(
         lines: list[str] = []
         if verify:
             say("comparing with the network in ONNX Runtime")
-            small = 4 * spec.max_stride
+            small = 4 * written.max_stride
             height, width = (small, small) if dynamic else size
-
-            def reference(pictures: Any) -> list[Any]:
-                with torch.no_grad():
-                    return [head.numpy() for head in network(torch.from_numpy(pictures))]
-
-            runner = Runner(temporary, str(output))
-            lines = proof.compare(runner, reference, written, spec, (shape.batch or 2, 3, height, width), str(output))
+            lines = family.verify(temporary, network, written, (shape.batch or 2, 3, height, width), str(output))
     form = "any batch and size" if dynamic else f"batch {shape.batch or 'any'}, {size[0]}x{size[1]} pixels"
-    action = f"exported {spec.name} with layout {layout}, {form}, opset {OPSET}"
+    action = f"exported {network.spec.name} with layout {layout}, {form}, opset {OPSET}"
     return Exported(Path(output), written, action, tuple(lines))
 
 
@@ -142,43 +126,55 @@ def export(
         InputError: an option does not fit.
         DeviceError: a package is missing.
     """
-    from ..families.anchor_grid.catalogue import CATALOGUE, lookup
-
     path = Path(source)
-    if path.suffix.lower() == ".onnx" and str(source) not in CATALOGUE:
+    catalogue = registry.catalogue()
+    if path.suffix.lower() == ".onnx" and str(source) not in catalogue:
         require("onnx", package="onnx", extra="export", purpose="reading ONNX")
-        from ..families.anchor_grid.adopt import adopt
-
         target = Path(output) if output else path.with_name(path.stem + ".trtpose.onnx")
-        if layout != "heads" or dynamic or imgsz or batch not in (1, None) or random:
+        if layout != registry.export_layouts()[0] or dynamic or imgsz or batch not in (1, None) or random:
             raise InputError(f"{path}: an ONNX keeps its size and layout; these options are for checkpoints")
-        return adopt(path, target, spec=spec, arch=arch, report=report)
+        return _adopting(path, spec, arch).adopt(path, target, spec=spec, arch=arch, report=report)
     require("torch", package="torch", extra="export", purpose="exporting a checkpoint")
-    from ..families.anchor_grid.network import load, random_network
-
     name = str(source)
     if random:
-        network = random_network(name, seed)
+        network = registry.family_named(name).random(name, seed)
         target = Path(output) if output else Path(f"{name}.onnx")
-    elif path.exists() or name not in CATALOGUE:
+    elif path.exists() or name not in catalogue:
         if not path.exists() and path.suffix == "":
-            lookup(name)  # its error lists the names
+            lookup(catalogue, name)  # its error lists the names
         if not path.is_file():
             raise ModelError(f"{path}: no such checkpoint file")
-        network = load(path, arch)
+        network = registry.family_named(arch).load(path, arch)
         target = Path(output) if output else path.with_suffix(".onnx")
     else:
-        from .download import fetch
-
-        weights = fetch(lookup(name), report=report)
-        try:
-            network = load(weights, arch)
-        except ModelError as error:
-            raise ModelError(f"{error}; delete {weights} to fetch it again") from None
-        entry = lookup(name)
-        network.spec = replace(network.spec, name=name, imgsz=(entry.imgsz, entry.imgsz))
-        network.license = entry.license
+        network = _published(name, arch, report)
         target = Path(output) if output else Path(f"{name}.onnx")
     return export_network(
         network, target, imgsz=imgsz, layout=layout, batch=batch, dynamic=dynamic, verify=verify, report=report
     )
+
+
+def _adopting(path: Path, spec: ModelSpec | None, arch: str | None) -> Family:
+    """The family that an ONNX belongs to, by what is known or the file says of itself."""
+    if spec is None:
+        try:
+            spec = stated_spec(_core.read_model_file(str(path))["metadata"], str(path))
+        except ModelError:
+            spec = None  # whoever adopts it says what is wrong
+    return registry.family_named(arch) if spec is None else registry.family_of(spec)
+
+
+def _published(name: str, arch: str | None, report: Callable[[str], None] | None) -> PoseNetwork:
+    """A network of the catalogue with its published weights, fetched unless they are there."""
+    from .download import fetch
+
+    family = registry.family_named(name)
+    entry = lookup(family.catalogue, name)
+    weights = fetch(entry, report=report)
+    try:
+        network = family.load(weights, arch)
+    except ModelError as error:
+        raise ModelError(f"{error}; delete {weights} to fetch it again") from None
+    network.spec = replace(network.spec, name=name, imgsz=(entry.imgsz, entry.imgsz))
+    network.license = entry.license
+    return network

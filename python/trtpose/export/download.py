@@ -17,8 +17,7 @@ from typing import Any
 from .. import _files
 from .._files import cache_folder
 from ..errors import InputError
-from ..families.anchor_grid.catalogue import Entry
-from ..families.family import quiet
+from ..families.family import Published, quiet
 
 __all__ = ["cache_folder", "fetch", "sha256"]
 
@@ -37,7 +36,11 @@ def sha256(path: Path) -> str:
 
 
 def fetch(
-    entry: Entry, *, base: str | None = None, folder: Path | None = None, report: Callable[[str], None] | None = None
+    entry: Published,
+    *,
+    base: str | None = None,
+    folder: Path | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Path:
     """The published weights of a network, from the cache or else from the web.
 

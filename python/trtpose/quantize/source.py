@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import _core, _files
+from .. import _files
 from ..engine import parse_imgsz
 from ..errors import InputError, ModelError
 from ..formats import onnx_graph as graphs
+from ..formats.metadata import find_spec
 from ..formats.onnx_graph import Graph
 from ..spec import ModelSpec
 from .placement import candidates
@@ -74,7 +75,7 @@ def open_source(path: str | Path, spec: ModelSpec | Mapping[str, Any] | str | Pa
         raise ModelError(f"{where}: has {len(graph.inputs)} inputs, expected one, a batch of pictures")
     if not candidates(graph):
         raise ModelError(f"{where}: {_why_none(graph)}")
-    known = _find_spec(where, spec)
+    known = find_spec(where, spec).spec
     return Source(where, graph, known, _input_size(where, graph, known, imgsz), digest)
 
 
@@ -118,12 +119,3 @@ def _why_none(graph: Graph) -> str:
     if any(tensor.data_type == half for tensor in graph.constants.values()):
         return "computes in FP16 already; give the float32 network it was made from"
     return "no convolution has constant float32 weights outside the raw heads, so there is nothing to quantise"
-
-
-def _find_spec(path: Path, spec: ModelSpec | Mapping[str, Any] | str | Path | None) -> ModelSpec:
-    if isinstance(spec, ModelSpec):
-        return spec
-    if isinstance(spec, Mapping):
-        return ModelSpec.from_dict(spec)
-    text, _ = _core.find_spec(str(path), str(spec) if spec else "")
-    return ModelSpec.from_json(text, source=str(path))

@@ -10,10 +10,10 @@ outputs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 
 from ... import _files
 from ...errors import InputError, ModelError
-from ...formats.metadata import metadata
+from ...formats.metadata import find_spec, metadata, stated_spec
 from ...formats.onnx_runner import Runner, sample_pictures
 from ...skeletons import KNOWN
 from ...spec import METADATA_KEY, ModelSpec
 from ..family import Exported, quiet
 from . import verify as proof
 from .catalogue import lookup
+from .layouts import LAYOUTS, heads
 
 __all__ = ["adopt"]
 
@@ -66,16 +67,16 @@ def adopt(
         raise InputError(f"{output}: would overwrite its source; give another name with -o")
     _files.check_writable(output)
     model = _read(path)
-    known = spec or _own_spec(model, path)
+    known = spec or stated_spec(_metadata(model), str(path))
     source = str(path)
     if known is None and arch is None:
-        known = _ultralytics_spec(model, path)
+        known = _ultralytics_spec(path)
     if known is not None and known.layout in ("channels_first", "final"):
         return _describe(model, known, output, f"left the graph of {path.name} as it is and added the spec")
     say("looking for the decode tail")
-    heads = _find_heads(model)
-    if heads:
-        tail = _Tail(model, heads, source)
+    found_heads = _find_heads(model)
+    if found_heads:
+        tail = _Tail(model, found_heads, source)
         found = tail.solve(known, arch)
         if found is not None:
             cut = _cut(model, found, tail)
@@ -97,16 +98,13 @@ def adopt(
 def _check(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
     """See that a spec fits the outputs it names, as far as the file states their shapes."""
     shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.output}
+    shape = heads(spec)
     for name in spec.outputs:
         if name not in shapes:
             raise ModelError(f"{path}: the spec names the output {name}, but it has {', '.join(shapes)}")
         dims = shapes[name]
-        axis, width = {
-            "heads": (1, spec.anchors_per_cell * spec.fields),
-            "heads5d": (4, spec.fields),
-            "decoded": (2, spec.fields),
-        }.get(spec.layout, (0, 0))
-        if width and len(dims) > axis and dims[axis] and dims[axis] != width:
+        axis, width = shape.axis, shape.width
+        if len(dims) > axis and dims[axis] and dims[axis] != width:
             raise ModelError(
                 f"{path}: by the spec dimension {axis} of the output {name} is {width}, but it is {dims[axis]}; the "
                 "spec belongs to another model"
@@ -137,64 +135,19 @@ def _picture(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     return next(value for value in model.graph.input if value.name not in constants)
 
 
-def _own_spec(model: onnx.ModelProto, path: Path) -> ModelSpec | None:
-    for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            return ModelSpec.from_json(entry.value, source=str(path))
-    return None
+def _metadata(model: onnx.ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def _literals(model: onnx.ModelProto) -> dict[str, Any]:
-    import ast
-
-    values: dict[str, Any] = {}
-    for entry in model.metadata_props:
-        try:
-            values[entry.key] = ast.literal_eval(entry.value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            values[entry.key] = entry.value
-    return values
-
-
-def _ultralytics_spec(model: onnx.ModelProto, path: Path) -> ModelSpec | None:
-    """The spec of an Ultralytics pose export, whose metadata says all but the layout, or None."""
-    values = _literals(model)
-    if values.get("task") != "pose" or "kpt_shape" not in values or len(model.graph.output) != 1:
-        return None
-    names = values.get("names")
-    names = list(cast("Mapping[Any, Any]", names).values()) if isinstance(names, Mapping) else ["person"]
-    dims = [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
+def _ultralytics_spec(path: Path) -> ModelSpec | None:
+    """The spec of an Ultralytics pose export that gives rows of its own, or None."""
     try:
-        count, per = (int(v) for v in values["kpt_shape"])
-        layout = next(
-            (
-                layout
-                for layout, axis, width in (
-                    ("channels_first", 1, 4 + len(names) + count * per),
-                    ("final", 2, 6 + count * per),
-                )
-                if len(dims) == 3 and dims[axis] == width
-            ),
-            None,
-        )
-        if layout is None:
-            return None
-        stride = values.get("stride", 32)
-        return ModelSpec.from_dict(
-            {
-                "name": path.stem,
-                "layout": layout,
-                "imgsz": list(values.get("imgsz", [640, 640])),
-                "strides": [int(stride)],
-                "outputs": [model.graph.output[0].name],
-                "names": [str(name) for name in names],
-                "kpt_shape": [count, per],
-                **_keypoints(count),
-            },
-            source=str(path),
-        )
-    except (TypeError, ValueError):
+        found = find_spec(path)
+    except ModelError:
         return None
+    if found.origin != "metadata of Ultralytics" or LAYOUTS[found.spec.layout].grid:
+        return None
+    return ModelSpec.from_dict({**found.fields, **_keypoints(found.spec.keypoints)}, source=str(path))
 
 
 def _keypoints(count: int) -> dict[str, Any]:
@@ -271,24 +224,11 @@ class _Tail:
 
     def solve(self, known: ModelSpec | None, arch: str | None) -> ModelSpec | None:
         """The spec of the raw heads, proven by decoding them; None where it cannot be worked out."""
-        height, width = self.shape[2:]
-        strides: list[int] = []
-        for (_, head), (_, turned) in zip(self.heads, self.turned, strict=True):
-            if head.ndim != 4 or turned.ndim != 5 or height % head.shape[2] or width % head.shape[3]:
-                return None
-            n, anchors, h, w, fields = turned.shape
-            if head.shape != (n, anchors * fields, h, w):
-                return None
-            if not np.array_equal(head.reshape(n, anchors, fields, h, w).transpose(0, 1, 3, 4, 2), turned):
-                return None
-            if height // h != width // w:
-                return None
-            strides.append(height // h)
-        anchors, fields = self.turned[0][1].shape[1], self.turned[0][1].shape[-1]
-        if strides != sorted(set(strides)) or any(
-            t.shape[1] != anchors or t.shape[-1] != fields for _, t in self.turned
-        ):
+        strides = self._strides()
+        if strides is None:
             return None
+        height, width = self.shape[2:]
+        fields = self.turned[0][1].shape[-1]
         imgsz = (0 if self.open[2] else height, 0 if self.open[3] else width)
         base = {
             "name": known.name if known else Path(self.source).stem,
@@ -330,6 +270,28 @@ class _Tail:
             if not decoded or self.difference([value for _, value in self.heads], spec, decoded[0]) <= 1:
                 return spec
         return None
+
+    def _strides(self) -> list[int] | None:
+        """Of each head, ascending; None where the heads are not raw predictions of the same anchors."""
+        height, width = self.shape[2:]
+        strides: list[int] = []
+        for (_, head), (_, turned) in zip(self.heads, self.turned, strict=True):
+            if head.ndim != 4 or turned.ndim != 5 or height % head.shape[2] or width % head.shape[3]:
+                return None
+            n, anchors, h, w, fields = turned.shape
+            if head.shape != (n, anchors * fields, h, w):
+                return None
+            if not np.array_equal(head.reshape(n, anchors, fields, h, w).transpose(0, 1, 3, 4, 2), turned):
+                return None
+            if height // h != width // w:
+                return None
+            strides.append(height // h)
+        anchors, fields = self.turned[0][1].shape[1], self.turned[0][1].shape[-1]
+        if strides != sorted(set(strides)) or any(
+            t.shape[1] != anchors or t.shape[-1] != fields for _, t in self.turned
+        ):
+            return None
+        return strides
 
     @staticmethod
     def difference(heads: list[Array], spec: ModelSpec, expected: Array) -> float:
@@ -466,7 +428,7 @@ def _describe(
 ) -> Exported:
     """Write the model with the spec in its metadata; other metadata is kept."""
     dims = [dim.dim_value or None for dim in _picture(model).type.tensor_type.shape.dim]
-    old = {entry.key: entry.value for entry in model.metadata_props}
+    old = _metadata(model)
     new = metadata(spec, (dims[0], dims[2], dims[3]), old.get("license", "unknown: that of the source"))
     described = copy.copy(model)
     del described.metadata_props[:]

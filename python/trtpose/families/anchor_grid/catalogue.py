@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ...errors import InputError, ModelError
+from ...errors import ModelError
 from ...skeletons import COCO, FACE
+from .. import family
 
 __all__ = ["CATALOGUE", "Description", "Entry", "Layer", "brief", "lookup"]
 
@@ -65,66 +66,76 @@ class Description:
             raise ModelError(
                 f"{source}: the checkpoint does not describe its network; name it with --arch, such as yolov7-w6-pose"
             )
-        data = cast("Mapping[str, Any]", values)
-
-        def bad(key: str, what: str) -> ModelError:
-            return ModelError(
-                f"{source}: {key} of the network's description is {brief(data.get(key))}, expected {what}"
-            )
-
-        def number(key: str, low: float, high: float, default: Any = None) -> float:
-            value = data.get(key, default)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise bad(key, f"a number from {low:g} to {high:g}")
-            return float(value)
-
-        keypoints = data.get("nkpt")
+        given = _Given(cast("Mapping[str, Any]", values), source)
+        keypoints = given.data.get("nkpt")
         if not keypoints:
             raise ModelError(
                 f"{source}: the network has no keypoints (nkpt is {brief(keypoints)}); trtpose exports pose networks "
                 "only"
             )
-        anchors = data.get("anchors")
-        if (
-            not isinstance(anchors, Sequence)
-            or isinstance(anchors, str)
-            or not 1 <= len(cast("Sequence[Any]", anchors)) <= 8
-        ):
-            raise bad("anchors", "one list of numbers per level")
+        anchors, rows = given.anchors(), given.rows()
+        activation = given.data.get("act")
+        if activation is not None and not isinstance(activation, str):
+            raise given.bad("act", "the name of an activation")
+        return cls(
+            layers=tuple(_layer(row, i, source) for i, row in enumerate(rows)),
+            classes=int(given.number("nc", 1, 10000)),
+            keypoints=int(given.number("nkpt", 1, 1000)),
+            anchors=anchors,
+            depth=given.number("depth_multiple", 0.01, 100),
+            width=given.number("width_multiple", 0.001, 100),
+            activation=activation,
+            deep_keypoints=bool(given.data.get("dw_conv_kpt", False)),
+            channels=int(given.number("ch", 1, 64, 3)),
+        )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The description in a checkpoint, not yet checked."""
+
+    data: Mapping[str, Any]
+    source: str
+
+    def bad(self, key: str, what: str) -> ModelError:
+        return ModelError(
+            f"{self.source}: {key} of the network's description is {brief(self.data.get(key))}, expected {what}"
+        )
+
+    def number(self, key: str, low: float, high: float, default: Any = None) -> float:
+        value = self.data.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise self.bad(key, f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    def anchors(self) -> tuple[tuple[tuple[float, float], ...], ...]:
+        given = self.data.get("anchors")
+        if not isinstance(given, Sequence) or isinstance(given, str) or not 1 <= len(cast("Sequence[Any]", given)) <= 8:
+            raise self.bad("anchors", "one list of numbers per level")
         levels: list[tuple[tuple[float, float], ...]] = []
-        for level in cast("Sequence[Any]", anchors):
+        for level in cast("Sequence[Any]", given):
             flat = (
                 list(cast("Sequence[Any]", level)) if isinstance(level, Sequence) and not isinstance(level, str) else []
             )
             if not 2 <= len(flat) <= 64 or len(flat) % 2 or not all(_is_number(v) and v > 0 for v in flat):
-                raise bad("anchors", "pairs of positive numbers for each level")
+                raise self.bad("anchors", "pairs of positive numbers for each level")
             levels.append(tuple((float(w), float(h)) for w, h in zip(flat[::2], flat[1::2], strict=True)))
         if len({len(level) for level in levels}) != 1:
-            raise bad("anchors", "as many anchors for each level")
+            raise self.bad("anchors", "as many anchors for each level")
+        return tuple(levels)
+
+    def rows(self) -> list[Any]:
         rows: list[Any] = []
         for part in ("backbone", "head"):
-            value = data.get(part)
+            value = self.data.get(part)
             if not isinstance(value, Sequence) or isinstance(value, str):
-                raise bad(part, "a list of layers")
+                raise self.bad(part, "a list of layers")
             rows.extend(cast("Sequence[Any]", value))
         if not 2 <= len(rows) <= _MAX_LAYERS:
             raise ModelError(
-                f"{source}: the network's description lists {len(rows)} layers, expected 2 to {_MAX_LAYERS}"
+                f"{self.source}: the network's description lists {len(rows)} layers, expected 2 to {_MAX_LAYERS}"
             )
-        activation = data.get("act")
-        if activation is not None and not isinstance(activation, str):
-            raise bad("act", "the name of an activation")
-        return cls(
-            layers=tuple(_layer(row, i, source) for i, row in enumerate(rows)),
-            classes=int(number("nc", 1, 10000)),
-            keypoints=int(number("nkpt", 1, 1000)),
-            anchors=tuple(levels),
-            depth=number("depth_multiple", 0.01, 100),
-            width=number("width_multiple", 0.001, 100),
-            activation=activation,
-            deep_keypoints=bool(data.get("dw_conv_kpt", False)),
-            channels=int(number("ch", 1, 64, 3)),
-        )
+        return rows
 
 
 def brief(value: Any) -> str:
@@ -404,6 +415,4 @@ def lookup(name: str) -> Entry:
     Raises:
         InputError: no such name; the message lists those there are.
     """
-    if name not in CATALOGUE:
-        raise InputError(f"{name}: no network of this name; known are {', '.join(CATALOGUE)}")
-    return CATALOGUE[name]
+    return family.lookup(CATALOGUE, name)
