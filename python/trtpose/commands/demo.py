@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError, ModelError
 from . import infer
-from .options import add_engine, add_thresholds
+from .options import SUPPRESSION, add_engine, add_thresholds
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="PICTURE", nargs="*", help="pictures of your own (default: the packaged ones)"
     )
     add_engine(parser)
-    add_thresholds(parser, also=("agnostic", "nms"))
+    add_thresholds(parser, also=SUPPRESSION)
     infer.add_outputs(parser)
     parser.set_defaults(out="trtpose-demo")
 

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
+from ..families.registry import export_layouts
 from ..spec import ModelSpec
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -24,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--imgsz", type=int, nargs="+", metavar="N", help="input side, or height and width, in pixels")
     parser.add_argument(
         "--layout",
-        choices=("heads", "decoded"),
-        default="heads",
+        choices=export_layouts(),
+        default=export_layouts()[0],
         help="raw heads (fastest) or decoded rows (default: heads)",
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per call (default: 1)")

@@ -15,7 +15,7 @@ from .._files import make_folder, remove_empty
 from ..errors import Error, InputError
 from . import options
 from .console import INTERRUPTED, Progress, check_json, complain, counted
-from .options import add_model, add_thresholds
+from .options import SUPPRESSION, add_model, add_thresholds
 from .values import count, count_or_none
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="picture, folder (subfolders are not searched), quoted pattern, video, camera number, or address",
     )
-    add_thresholds(parser, also=("agnostic", "nms"))
+    add_thresholds(parser, also=SUPPRESSION)
     add_outputs(parser)
 
 

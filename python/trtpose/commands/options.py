@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from ..thresholds import Thresholds
 
-__all__ = ["add_common", "add_engine", "add_model", "add_spec", "add_thresholds", "open_engine", "thresholds"]
+__all__ = [
+    "SUPPRESSION",
+    "add_common",
+    "add_engine",
+    "add_model",
+    "add_spec",
+    "add_thresholds",
+    "open_engine",
+    "thresholds",
+]
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +64,14 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vram-budget", metavar="SIZE", help="refuse to plan more device memory than this, as 2GiB")
 
 
+SUPPRESSION = ("agnostic", "nms")
+"""Options on what counts as the same pose twice."""
+
+
 def add_thresholds(
     parser: argparse.ArgumentParser, conf: str = "default: 0.25", *, also: Collection[str] = (), of: str = ""
 ) -> None:
-    """``--conf``, ``--iou``, ``--max-det``, and of ``--agnostic`` and ``--nms`` those that ``also`` names.
+    """``--conf``, ``--iou``, ``--max-det``, and of :data:`SUPPRESSION` those that ``also`` names.
 
     None has a default here: what was not given is the engine's to choose. ``of`` begins the help of each.
     """

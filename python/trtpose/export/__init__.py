@@ -52,7 +52,7 @@ def export_network(
         network: from ``load`` or ``random`` of its family (:mod:`trtpose.families`).
         output: where to write; whole or not at all.
         imgsz: input height and width in pixels, or the side of a square; default the spec's.
-        layout: ``heads`` (raw, the fastest) or ``decoded`` (N x M x F in pixels).
+        layout: one of its family's ``export_layouts``; ``heads`` are the raw ones and the fastest.
         batch: pictures per call; None for any number.
         dynamic: any number of pictures of any size that is a multiple of the largest stride.
         verify: whether to run the file and compare.
