@@ -120,9 +120,9 @@ def graft(
     result.CopyFrom(model)
     heads = _heads(result.graph, spec, name)
     _refuse_taken_names(result.graph, name)
-    size = _imgsz(result.graph, spec, shapes, name)
     frozen = {**dataclasses.asdict(kept), "conf": float(kept.conf), "iou": float(kept.iou)}
-    _append_node(result, heads, {**_spec_attributes(spec, size), **frozen, "max_candidates": max_candidates})
+    sized = dataclasses.replace(spec, imgsz=_imgsz(result.graph, spec, shapes, name))
+    _append_node(result, heads, {"spec": sized.to_json(), **frozen, "max_candidates": max_candidates})
     _replace_outputs(result.graph, kept.max_det, spec.keypoints)
     similarity = frozen.pop("nms")
     stated = {
@@ -150,24 +150,6 @@ def _refuse_taken_names(graph: onnx.GraphProto, name: str) -> None:
     for output in OUTPUTS:
         if output in taken:
             raise ModelError(f"{name}: a tensor of the graph is called {output}, as an output of the plugin would be")
-
-
-def _spec_attributes(spec: ModelSpec, size: tuple[int, int]) -> dict[str, Any]:
-    """What the plugin must know of the network."""
-    attributes: dict[str, Any] = {
-        "layout": spec.layout,
-        "num_classes": spec.classes,
-        "num_keypoints": spec.keypoints,
-        "keypoint_dims": spec.kpt_shape[1],
-        "imgsz": list(size),
-    }
-    # The parser warns of every attribute that a node lacks, and cannot take empty ones.
-    if family_of(spec).heads(spec).sized:
-        attributes["strides"] = list(spec.strides)
-        attributes["anchors"] = [float(side) for level in spec.anchors for pair in level for side in pair]
-    if spec.sigmas:
-        attributes["sigmas"] = [float(sigma) for sigma in spec.sigmas]
-    return attributes
 
 
 def _append_node(model: onnx.ModelProto, heads: list[str], attributes: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from trtpose.build import graft as grafting
 from trtpose.build.graft import DOMAIN, OUTPUTS, PLUGIN, graft
 from trtpose.spec import METADATA_KEY, ModelSpec
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEMO = Path(trtpose.__file__).parent / "data" / "demo.onnx"
 LAYOUTS = ("heads", "heads5d", "decoded", "channels_first", "final")
 
@@ -64,17 +64,11 @@ def test_the_demo_network_gets_poses_for_outputs() -> None:
     )
     assert len(grafted.model.graph.node) == len(model.graph.node) + 1
     attributes = attributes_of(grafted.model)
-    assert attributes["strides"] == list(spec.strides)
-    assert attributes["anchors"] == [side for level in spec.anchors for pair in level for side in pair]
-    assert (attributes["num_classes"], attributes["num_keypoints"], attributes["keypoint_dims"]) == (
-        spec.classes,
-        *spec.kpt_shape,
-    )
+    assert ModelSpec.from_json(attributes["spec"]) == spec
     # Attributes of ONNX are float32.
-    assert attributes["sigmas"] == pytest.approx(spec.sigmas, rel=1e-6)
     assert attributes["conf"] == pytest.approx(0.4, rel=1e-6)
-    frozen = {key: attributes[key] for key in ("iou", "max_det", "agnostic", "nms", "layout", "plugin_version")}
-    assert frozen == {"iou": 0.5, "max_det": 50, "agnostic": 1, "nms": "iou", "layout": "heads", "plugin_version": "1"}
+    frozen = {key: attributes[key] for key in ("iou", "max_det", "agnostic", "nms", "plugin_version")}
+    assert frozen == {"iou": 0.5, "max_det": 50, "agnostic": 1, "nms": "iou", "plugin_version": "1"}
 
     kinds = {entry.name: entry.type.tensor_type.elem_type for entry in grafted.model.graph.output}
     assert kinds == {"num_dets": 6, "boxes": 1, "scores": 1, "classes": 6, "keypoints": 1}
@@ -129,12 +123,9 @@ def test_every_layout(tmp_path: Path, layout: str) -> None:
     model, spec = make(tmp_path, layout, batch=2)
     grafted = graft(model, spec)
     onnx.checker.check_model(grafted.model, full_check=True)
-    attributes = attributes_of(grafted.model)
-    assert attributes["layout"] == layout
-    assert attributes["imgsz"] == [64, 96]
-    grid = layout in ("heads", "heads5d")
-    assert len(grafted.model.graph.node[-1].input) == (2 if grid else 1)
-    assert ("anchors" in attributes, "strides" in attributes) == (grid, grid)
+    stated = ModelSpec.from_json(attributes_of(grafted.model)["spec"])
+    assert (stated.layout, stated.imgsz, stated.anchors) == (layout, (64, 96), spec.anchors)
+    assert len(grafted.model.graph.node[-1].input) == (2 if layout in ("heads", "heads5d") else 1)
     assert shape_of(grafted.model.graph.output[0]) == [2, 1]
 
 
@@ -149,7 +140,8 @@ def test_an_open_size_needs_a_grid(tmp_path: Path, layout: str) -> None:
     with pytest.raises(trtpose.ModelError, match=f"layout {layout} does not say how large the input is"):
         graft(model, spec)
     one = SimpleNamespace(imgsz=SimpleNamespace(fixed=True, best=(128, 160)))
-    assert attributes_of(graft(model, spec, shapes=one).model)["imgsz"] == [128, 160]  # type: ignore[arg-type]
+    node = attributes_of(graft(model, spec, shapes=one).model)  # type: ignore[arg-type]
+    assert ModelSpec.from_json(node["spec"]).imgsz == (128, 160)
     ranged = SimpleNamespace(imgsz=SimpleNamespace(fixed=False, best=(128, 160)))
     with pytest.raises(trtpose.ModelError, match="build it for one size, or export raw heads"):
         graft(model, spec, shapes=ranged)  # type: ignore[arg-type]
@@ -207,12 +199,14 @@ def test_networks_that_do_not_fit(tmp_path: Path) -> None:
 
 def test_the_plugin_knows_the_attributes() -> None:
     source = (ROOT / "plugins" / "attributes.hpp").read_text(encoding="utf-8")
-    known = set(re.findall(r'call\("(\w+)"', source))
-    assert len(known) == 14
+    parts, others = source.split("static void each_other")
+    known = set(re.findall(r'call\("(\w+)"', others))
+    assert len(known) == 7
     model, spec = load_demo()
     written = set(attributes_of(graft(model, spec, nms="oks").model))
-    # The parser warns of what a node lacks.
     assert written == known | {"plugin_version", "plugin_namespace"}
+    # What the spec stands for: nodes from before it have these.
+    assert len(set(re.findall(r'call\("(\w+)"', parts)) - known) == 8
 
 
 # --- The library ------------------------------------------------------------------------------------------------------
@@ -338,8 +332,8 @@ def test_the_library_in_a_real_registry() -> None:
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert len(result["fields"]) == 14
-    assert set(result["fields"]) <= set(attributes)
+    assert len(result["fields"]) == 15
+    assert set(attributes) <= {*result["fields"], "plugin_version", "plugin_namespace"}
     assert result["made"]
     assert result["refused"]
     assert any("max_det is 0, expected 1 to 30000" in line for line in result["said"] + done.stderr.splitlines())

@@ -87,7 +87,7 @@ def test_face_network_finds_the_same_faces(shared: Path, tmp_path: Path) -> None
     frame = cv2.imread(str(shared / "images" / "group.jpg"))
     output = tmp_path / "face.onnx"
     export.export(shared / "models" / "yolov7-lite-t-face5.pt", output, imgsz=640)
-    data = Path(__file__).parents[1] / "data" / "yolov7-lite-t-face5.json"
+    data = Path(__file__).parents[3] / "data" / "yolov7-lite-t-face5.json"
     theirs = trtpose.Engine(shared / "models" / "yolov7-lite-t-face5.onnx", spec=data, imgsz=640).infer([frame])[0]
     ours = trtpose.Engine(output).infer([frame])[0]
     assert len(ours.boxes) == len(theirs.boxes) > 3
@@ -319,7 +319,7 @@ def test_a_decoded_file_without_metadata_runs(tmp_path: Path) -> None:
 def test_same_bytes_every_time(tmp_path: Path) -> None:
     first = export.export_network(support.make_network(), tmp_path / "a.onnx", verify=False).path.read_bytes()
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import export_support as s;"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); import export_support as s;"
         "from trtpose import export;"
         f"export.export_network(s.make_network(), {str(tmp_path / 'b.onnx')!r}, verify=False)"
     )

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model spec in Python: the native check decides, and what only Python reads is checked here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+import onnx_models
+import trtpose
+from trtpose import ModelSpec, _core
+from trtpose.spec import METADATA_KEY
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    return {**onnx_models.spec_fields(keypoints=3), **changes}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"layout": "rows"},
+        {"imgsz": [64]},
+        {"imgsz": [60, 96]},
+        {"strides": []},
+        {"strides": [0, 16]},
+        {"names": []},
+        {"names": "person"},
+        {"kpt_shape": [3, 4]},
+        {"anchors": []},
+        {"sigmas": [0.1]},
+        {"sigmas": [0.1, 0.1, -1]},
+        {"color": "grey"},
+        {"std": [0, 1, 1]},
+        {"pad": 256},
+        {METADATA_KEY: 2},
+    ],
+)
+def test_the_native_check_decides(wrong: dict[str, Any]) -> None:
+    values = fields(**wrong)
+    with pytest.raises(trtpose.ModelError) as native:
+        _core.normalise_spec(json.dumps(values), "a.json")
+    with pytest.raises(trtpose.ModelError) as ours:
+        ModelSpec.from_dict(values, source="a.json")
+    assert str(ours.value) == str(native.value)
+    assert str(ours.value).startswith("a.json: ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"kpt_names": ["nose"]}, "kpt_names has 1 entries for 3 keypoints"),
+        ({"kpt_names": [1, 2, 3]}, "kpt_names is .* not of the expected type"),
+        ({"flip_idx": [0, 1, 1]}, "flip_idx is not a permutation"),
+        ({"flip_idx": [0, 1]}, "flip_idx has 2 entries"),
+        ({"skeleton": [[0, 3]]}, r"skeleton points outside 0\.\.2"),
+        ({"skeleton": [[0, 1, 2]]}, "skeleton is .* not of the expected type"),
+        ({"kpt_names": {1, 2}}, "what JSON cannot"),
+    ],
+)
+def test_descriptions_of_keypoints(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(trtpose.ModelError, match=rf"a\.json: .*{words}"):
+        ModelSpec.from_dict(fields(**wrong), source="a.json")
+
+
+def test_a_spec_made_by_hand_is_checked_as_well() -> None:
+    spec = ModelSpec.from_dict(fields(name="mine"))
+    with pytest.raises(trtpose.ModelError, match="model spec mine: names is empty"):
+        dataclasses.replace(spec, names=())
+    with pytest.raises(trtpose.ModelError, match="model spec mine: imgsz 60×96 is no multiple"):
+        dataclasses.replace(spec, imgsz=(60, 96))
+
+
+def test_there_and_back() -> None:
+    spec = ModelSpec.from_dict(fields(kpt_names=["a", "b", "c"], skeleton=[[0, 1]], flip_idx=[1, 0, 2], more={"x": 1}))
+    assert ModelSpec.from_json(spec.to_json()) == spec
+    assert spec.extra == {"more": {"x": 1}}
+    assert spec.skeleton == ((0, 1),)
+    assert all(isinstance(side, float) for level in spec.anchors for pair in level for side in pair)
+    assert json.loads(_core.normalise_spec(spec.to_json(), "a"))["more"] == {"x": 1}
