@@ -13,6 +13,8 @@ SOURCES := $(shell git ls-files cpp python/bindings cmake CMakeLists.txt pyproje
 help:
 	@echo "make demo        poses drawn on pictures, into $(OUT)/demo"
 	@echo "make test        all tests of this machine"
+	@echo "make test-python one half of them, or T=tests/python/test_x.py::test_y alone"
+	@echo "make test-cpp    the other half, or T=Suite or T=Suite.Name alone"
 	@echo "make lint        format, style, types, layers, sizes, stubs"
 	@echo "make sanitize    C++ tests under AddressSanitizer, UBSan and ThreadSanitizer"
 	@echo "make wheel-test  build the wheel and try it in an empty environment"
@@ -40,10 +42,11 @@ demo: $(VENV)/.package
 test: test-cpp test-python
 
 test-python: $(VENV)/.test
-	$(PY) -m pytest
+	$(PY) -m pytest $(if $(T),"$(T)")
 
-test-cpp: $(VENV)/.test
-	tools/cpp_tests.sh cpu-dev "$(VENV)"
+# One test needs no package made again: the tests of C++ are a build of their own.
+test-cpp: $(if $(and $(T),$(wildcard $(VENV)/.test)),,$(VENV)/.test)
+	tools/cpp_tests.sh cpu-dev "$(VENV)" "$(T)"
 
 lint: $(VENV)/.lint
 	tools/lint.sh "$(VENV)"

@@ -38,8 +38,6 @@ function(trtpose_tensorrt_test name objects)
     target_link_libraries(${_test} PRIVATE trtpose_double_objects_${_api} trtpose_test_support)
     # The library it opens calls back into the program.
     set_target_properties(${_test} PROPERTIES ENABLE_EXPORTS ON)
-    add_test(NAME ${_test} COMMAND ${_test})
-    set_tests_properties(${_test} PROPERTIES
-      ENVIRONMENT "TRTPOSE_TEST_COUNTS=${CMAKE_CURRENT_BINARY_DIR}/${_test}.counts" TIMEOUT 300)
+    trtpose_register_tests(${_test} 300)
   endforeach()
 endfunction()

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+# How a program of tests is known to ctest: as one test, which make runs and which leaves its counts in NAME.counts, and
+# as one for each of its tests, for `ctest -R`. One process for each test takes half as long again.
+include(GoogleTest)
+file(REMOVE_RECURSE "${PROJECT_BINARY_DIR}/test_programs")
+
+# trtpose_register_tests(PROGRAM TIMEOUT): labels "program" and "single".
+function(trtpose_register_tests program timeout)
+  add_test(NAME ${program} COMMAND ${program})
+  set_tests_properties(${program} PROPERTIES LABELS program TIMEOUT ${timeout}
+    ENVIRONMENT "TRTPOSE_TEST_COUNTS=${CMAKE_CURRENT_BINARY_DIR}/${program}.counts")
+  gtest_discover_tests(${program} TEST_PREFIX "${program}/" DISCOVERY_TIMEOUT 120
+    PROPERTIES LABELS single TIMEOUT ${timeout})
+  # For tools/cpp_tests.sh: the files whose tests the program runs.
+  get_target_property(_sources ${program} SOURCES)
+  set(_lines "")
+  foreach(_source IN LISTS _sources)
+    if(_source MATCHES "_test\\.cpp$")
+      get_filename_component(_source "${_source}" ABSOLUTE)
+      file(RELATIVE_PATH _source "${PROJECT_SOURCE_DIR}" "${_source}")
+      string(APPEND _lines "${_source}\n")
+    endif()
+  endforeach()
+  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/test_programs/${program}" CONTENT "${_lines}" @ONLY)
+endfunction()
