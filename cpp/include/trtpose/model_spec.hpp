@@ -26,7 +26,8 @@ TRTPOSE_API const char* to_string(Layout layout);
 /// What must be known of a network to feed it and to read its outputs. The JSON form is the one of the Python class
 /// trtpose.ModelSpec and of the ONNX metadata key "trtpose".
 struct TRTPOSE_API ModelSpec {
-    Layout layout = Layout::heads;
+    std::string family = "anchor_grid";  ///< whose networks it is about; another one's own fields stand in `extra`
+    Layout layout = Layout::heads;       ///< of anchor_grid
     std::string name;
     Size imgsz;                ///< pixels the network was made for; default size of a dynamic one
     std::vector<int> strides;  ///< input pixels per cell, one per output for heads and heads5d
@@ -43,6 +44,7 @@ struct TRTPOSE_API ModelSpec {
 
     int classes() const { return static_cast<int>(names.size()); }
     int anchors_per_cell() const { return anchors.empty() ? 0 : static_cast<int>(anchors.front().size()); }
+    /// Input height and width are multiples of it; 1 without strides.
     int max_stride() const;
     /// Numbers per anchor in heads, heads5d and decoded.
     int fields() const { return 5 + classes() + keypoints * keypoint_dims; }

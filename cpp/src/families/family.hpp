@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a family of networks is to the rest of trtpose: somebody who turns the outputs of its networks into poses.
+// What a family of networks is to the rest of trtpose: somebody who knows its networks' files, reads and writes its own
+// fields of a spec, and turns the outputs into poses.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "trtpose/context.hpp"
@@ -11,6 +14,11 @@
 #include "trtpose/model_spec.hpp"
 #include "trtpose/options.hpp"
 #include "trtpose/views.hpp"
+
+namespace trtpose {
+class SpecReader;
+struct UltralyticsMetadata;
+}  // namespace trtpose
 
 namespace trtpose::families {
 
@@ -64,9 +72,16 @@ public:
                       const std::function<void()>& selected) = 0;
 };
 
+/// What a family makes of a file that carries no spec.
+struct Recognition {
+    std::vector<ModelSpec> readings;  ///< every one that the file allows, also those that lack something
+    std::string doubt;                ///< why they are not exactly one that lacks nothing; empty where they are
+};
+
 class Family {
 public:
     virtual ~Family() = default;
+    /// As a spec's "family" says it.
     virtual const char* name() const = 0;
     /// `most_candidates`: of an image, compared with each other. Throws Error(model) for a spec that it cannot read.
     virtual std::unique_ptr<PoseReader> reader(const ModelSpec& spec, int most_candidates) const = 0;
@@ -74,12 +89,40 @@ public:
     std::unique_ptr<PoseReader> default_reader(const ModelSpec& spec) const {
         return reader(spec, ops::NmsParams{}.max_nms);
     }
+
+    // The spec's JSON. A family's own keys need no member of ModelSpec: those not in `keys` are kept in its `extra`.
+    virtual std::vector<std::string> keys() const { return {}; }
+    /// Read the own fields into `spec`. Throws Error(model), by `json`.
+    virtual void read_fields(const SpecReader& /*json*/, ModelSpec& /*spec*/) const {}
+    /// Check the own fields of a spec that is read otherwise. Throws Error(model), by `json`.
+    virtual void check_fields(const SpecReader& /*json*/, const ModelSpec& /*spec*/) const {}
+    /// The own fields that are in no `extra`, as keys and JSON texts.
+    virtual std::vector<std::pair<std::string, std::string>> write_fields(const ModelSpec& /*spec*/) const {
+        return {};
+    }
+
+    // The model's file.
+    /// Why its outputs are not those of the spec; empty where they may be.
+    virtual std::string misfit(const ModelSpec& /*spec*/, const ModelFile& /*file*/) const { return {}; }
+    virtual Recognition recognise(const ModelFile& /*file*/, const UltralyticsMetadata& /*metadata*/) const {
+        return {};
+    }
 };
 
-/// Those of this build.
-const std::vector<const Family*>& builtin_families();
+/// Those of this build, and those that were added.
+const std::vector<const Family*>& all_families();
 
-/// The one that a spec belongs to.
+/// Add one of the program's own, which must outlive every spec. Not while another thread uses trtpose. Throws
+/// Error(input) where its name is taken.
+void add_family(const Family& family);
+
+/// Null where there is none of this name.
+const Family* find_family(const std::string& name);
+
+/// The one that a spec belongs to. Throws Error(model) where it is not known.
 const Family& family_of(const ModelSpec& spec);
+
+/// "anchor_grid, movenet or rows".
+std::string family_names();
 
 }  // namespace trtpose::families

@@ -4,7 +4,6 @@
 // header are read too; their first bytes tell the library and, as trtexec reads them, its version.
 #include "model/engine_file.hpp"
 
-#include <cmath>
 #include <cstring>
 #include <stdexcept>
 
@@ -65,10 +64,9 @@ public:
         return found ? whole(*found, key, 0) : missing;
     }
     int64_t whole(const Literal& value, const char* key, double low) const {
-        const double* number = value.number();
-        if (!number || *number != std::floor(*number) || *number < low || *number > kMaxExact)
-            wrong("a whole number", key);
-        return static_cast<int64_t>(*number);
+        const auto number = value.whole(low, kMaxExact);
+        if (!number) wrong("a whole number", key);
+        return *number;
     }
     /// Call `use` for every entry of a list.
     template <typename F>

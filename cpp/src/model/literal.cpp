@@ -12,6 +12,13 @@ namespace {
 // Deeper than any spec; keeps hostile input from exhausting the stack.
 constexpr int kMaxDepth = 32;
 
+template <typename T>
+std::string number_text(T value) {
+    char buffer[32];
+    const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+    return std::string(buffer, result.ptr);
+}
+
 class Parser {
 public:
     explicit Parser(std::string_view text) : text_(text) {}
@@ -200,17 +207,19 @@ const Literal* Literal::find(std::string_view key) const {
     return nullptr;
 }
 
+std::optional<int64_t> Literal::whole(double low, double high) const {
+    const double* n = number();
+    if (!n || *n != std::floor(*n) || *n < low || *n > high) return std::nullopt;
+    return static_cast<int64_t>(*n);
+}
+
 Literal parse_literal(std::string_view text) { return Parser(text).document(); }
 
 std::string to_json(const Literal& literal) {
     if (literal.is_null()) return "null";
     if (const bool* b = literal.boolean()) return *b ? "true" : "false";
     if (const std::string* s = literal.string()) return quote_json(*s);
-    if (const double* n = literal.number()) {
-        char buffer[32];
-        const auto result = std::to_chars(buffer, buffer + sizeof(buffer), *n);
-        return std::string(buffer, result.ptr);
-    }
+    if (const double* n = literal.number()) return number_text(*n);
     std::string out;
     if (const Literal::List* list = literal.list()) {
         for (const auto& entry : *list) out += (out.empty() ? "" : ", ") + to_json(entry);
@@ -220,6 +229,8 @@ std::string to_json(const Literal& literal) {
         out += (out.empty() ? "" : ", ") + quote_json(key) + ": " + to_json(entry);
     return "{" + out + "}";
 }
+
+std::string json_number(float value) { return number_text(value); }
 
 std::string quote_json(std::string_view text) {
     static constexpr char kHex[] = "0123456789abcdef";

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,6 +23,8 @@ struct Literal {
     bool is_null() const { return std::holds_alternative<std::nullptr_t>(value); }
     const bool* boolean() const { return std::get_if<bool>(&value); }
     const double* number() const { return std::get_if<double>(&value); }
+    /// A whole number from `low` to `high`, both exact in JSON; nothing if it is anything else.
+    std::optional<int64_t> whole(double low, double high) const;
     const std::string* string() const { return std::get_if<std::string>(&value); }
     const List* list() const { return std::get_if<List>(&value); }
     const Dict* dict() const { return std::get_if<Dict>(&value); }
@@ -34,6 +38,20 @@ Literal parse_literal(std::string_view text);
 
 /// A value as JSON, whatever it was written in.
 std::string to_json(const Literal& value);
+
+/// The shortest text that reads back as the same number; not by a stream, which would follow the program's locale.
+std::string json_number(float value);
+
+/// A list as JSON; `one` gives the text of an entry.
+template <typename T, typename F>
+std::string json_list(const std::vector<T>& values, F&& one) {
+    std::string out = "[";
+    for (const auto& value : values) {
+        if (out.size() > 1) out += ", ";
+        out += one(value);
+    }
+    return out + "]";
+}
 
 /// `text` as a JSON string with its quotes.
 std::string quote_json(std::string_view text);
