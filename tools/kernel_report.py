@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Registers, spills, stack and shared memory of every CUDA kernel, as ptxas reports them.
 
-    python tools/kernel_report.py [--arch 75 90] [--json FILE] [--check]
+    python tools/kernel_report.py [--arch 75 90] [--json [FILE]] [--check]
 
-Compiles the *_cuda.cu of cpp/src and plugins with the flags of the build and warnings as errors; needs nvcc
-and no GPU. With --check, exit status 1 if a kernel spills or uses the stack, which each of them can do without.
+Compiles the *_cuda.cu of cpp/src and plugins with the flags of the build and warnings as errors; needs nvcc and no GPU.
+With --check, exit status 1 if a kernel spills or uses the stack, which each of them can do without, or takes more
+registers or shared memory than benchmarks/results/kernels-nvcc-VERSION.json says. Compilers differ: where that of nvcc
+has no such record, spills and stack alone are checked. --json writes the record again, or FILE.
 """
 
 from __future__ import annotations
@@ -37,6 +39,18 @@ ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\w+)'")
 FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
+
+
+COUNTED = ("registers", "static_shared", "stack", "spill_stores", "spill_loads")
+
+
+def nvcc_version() -> str:
+    """Major and minor, as ``13.0``."""
+    done = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True)
+    match = re.search(r"release (\d+\.\d+)", done.stdout)
+    if not match:
+        raise SystemExit(f"nvcc does not say its version:\n{done.stdout}")
+    return match.group(1)
 
 
 def demangle(names: list[str]) -> dict[str, str]:
@@ -73,10 +87,34 @@ def report(source: Path, arch: str) -> list[dict[str, Any]]:
     return rows
 
 
+def problems(rows: list[dict[str, Any]], recorded: list[dict[str, Any]] | None) -> list[str]:
+    """What is wrong with kernels, one sentence each; without a record, spills and stack alone."""
+    found = [
+        f"{row['kernel']} for sm_{row['arch']} spills or uses the stack"
+        for row in rows
+        if row["spill_stores"] or row["spill_loads"] or row["stack"]
+    ]
+    if recorded is None:
+        return found
+    before = {(row["kernel"], row["arch"]): row for row in recorded}
+    for row in rows:
+        old = before.get((row["kernel"], row["arch"]))
+        if old is None:
+            found.append(f"{row['kernel']} for sm_{row['arch']} is not in the record; write it with --json")
+            continue
+        found += [
+            f"{row['kernel']} for sm_{row['arch']} takes {row[what]} {what.replace('_', ' ')}, recorded are {old[what]}"
+            for what in COUNTED
+            if row[what] > old[what]
+        ]
+    return found
+
+
 def main() -> int:
+    record = ROOT / "benchmarks/results" / f"kernels-nvcc-{nvcc_version()}.json"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", nargs="+", default=["75", "80", "90", "100", "120"])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, nargs="?", const=record)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     sources = sorted(path for folder in ("cpp/src", "plugins") for path in (ROOT / folder).rglob("*_cuda.cu"))
@@ -92,11 +130,15 @@ def main() -> int:
     print("shared: static bytes; NMS asks for 49152 more at its launch")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    bad = [row for row in rows if row["spill_stores"] or row["spill_loads"] or row["stack"]]
-    if args.check and bad:
-        print(f"error: {len(bad)} kernel(s) spill or use the stack", file=sys.stderr)
-        return 1
-    return 0
+    if not args.check:
+        return 0
+    if not record.is_file():
+        print(f"{record.name} is not there: registers and shared memory are not compared")
+    recorded = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
+    bad = problems(rows, recorded)
+    for problem in bad:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":
