@@ -25,7 +25,6 @@ void AnchorGrid::read_fields(const SpecReader& json, ModelSpec& spec) const {
     if (found == std::end(kLayouts))
         json.fail("layout is '", layout, "', expected heads, heads5d, decoded, channels_first or final");
     spec.layout = static_cast<Layout>(found - std::begin(kLayouts));
-    json.need("strides");
     const Literal* anchors = json.find("anchors");
     if (!anchors) return;
     for (const auto& level : json.list(*anchors, "anchors")) {
@@ -39,6 +38,7 @@ void AnchorGrid::read_fields(const SpecReader& json, ModelSpec& spec) const {
 }
 
 void AnchorGrid::check_fields(const SpecReader& json, const ModelSpec& spec) const {
+    json.need("strides");
     if (spec.strides.empty()) json.fail("strides is empty");
     if (!is_raw(spec.layout)) return;
     if (spec.anchors.size() != spec.strides.size())
