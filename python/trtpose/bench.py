@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,23 +176,67 @@ def bench(
     Raises:
         InputError: a picture cannot be decoded, or ``runs`` or ``streams`` is less than 1.
     """
+    _check_counts(runs, warmup, streams)
+    files = list(pictures) if pictures is not None else [synthetic_picture()]
+    frames = _decode(files)
+    size = max(engine.batch, 1)
+    calls = _time_calls(engine, files, frames, size, runs, warmup, progress)
+    result = _describe(engine, frames, size, runs, warmup, calls)
+    on_gpu = engine.device.startswith("cuda")
+    if on_gpu or streams > 1:
+        result["throughput"] = [_throughput(engine, frames, size, runs, count) for count in sorted({1, streams})]
+    if on_gpu:
+        _add_gpu(result, engine, vram)
+        _add_network(result, engine, runs, warmup)
+        if staged is not None:
+            result["stages"].update(_stages(staged(), frames, size, runs, warmup))
+    return result
+
+
+def _decode(files: Sequence[bytes]) -> list[NDArray[np.uint8]]:
+    if not files:
+        raise InputError("no picture to time with; give at least one")
+    return [decode_picture(data, name=f"picture {i}") for i, data in enumerate(files)]
+
+
+def _check_counts(runs: int, warmup: int, streams: int) -> None:
     if runs < 1 or warmup < 0:
         raise InputError(f"runs is {runs} and warmup {warmup}; expected at least 1 and 0")
     if streams < 1:
         raise InputError(f"streams is {streams}; expected at least 1")
-    files = list(pictures) if pictures is not None else [synthetic_picture()]
-    if not files:
-        raise InputError("no picture to time with; give at least one")
-    frames: list[NDArray[np.uint8]] = [decode_picture(data, name=f"picture {i}") for i, data in enumerate(files)]
-    size = max(engine.batch, 1)
+
+
+def _add_gpu(result: dict[str, Any], engine: Engine, vram: Vram | None) -> None:
+    """Before the network alone is opened, which takes a second copy of its weights."""
+    result["memory"]["vram"] = vram.so_far() if vram is not None else {"problem": "was not watched"}
+    result["machine"]["gpu"] = _gpu(engine)
+    result["machine"]["versions"] = _versions(engine)
+
+
+@dataclass
+class _Calls:
+    """Timed calls: ms of each by stage, how many poses were found in all, and whose peak the memory's is."""
+
+    times: dict[str, list[float]]
+    poses: int = 0
+    peak_is_ours: bool = False
+
+
+def _time_calls(
+    engine: Engine,
+    files: Sequence[bytes],
+    frames: Sequence[NDArray[np.uint8]],
+    size: int,
+    runs: int,
+    warmup: int,
+    progress: Callable[[int, int], None] | None,
+) -> _Calls:
+    result = _Calls({name: [] for name in ("file", *STAGES)})
     total = warmup + runs
-    times: dict[str, list[float]] = {name: [] for name in ("file", *STAGES)}
-    people = 0
-    peak_is_ours = False
     for call in range(total):
         timed = call >= warmup
         if call == warmup:
-            peak_is_ours = _reset_peak_rss()
+            result.peak_is_ours = _reset_peak_rss()
         start = time.perf_counter()
         decode_picture(files[call % len(files)])
         file_ms = (time.perf_counter() - start) * 1e3
@@ -201,16 +246,22 @@ def bench(
         total_ms = (time.perf_counter() - start) * 1e3
         if timed:
             stages = dict(engine.timings)
-            times["file"].append(file_ms)
+            result.times["file"].append(file_ms)
             for name in STAGES[:-1]:
                 if name in stages:
-                    times[name].append(float(stages[name]))
+                    result.times[name].append(float(stages[name]))
             # The caller's clock, so that what the bindings add is part of the total.
-            times["total"].append(total_ms)
-            people += sum(len(poses) for poses in found)
+            result.times["total"].append(total_ms)
+            result.poses += sum(len(poses) for poses in found)
         if progress is not None:
             progress(call + 1, total)
-    result: dict[str, Any] = {
+    return result
+
+
+def _describe(
+    engine: Engine, frames: Sequence[NDArray[np.uint8]], size: int, runs: int, warmup: int, calls: _Calls
+) -> dict[str, Any]:
+    return {
         "model": str(engine.model),
         "device": engine.device,
         "backend": engine.backend,
@@ -218,31 +269,18 @@ def bench(
         "imgsz": list(engine.imgsz),
         "batch": size,
         "frames": [list(frame.shape[:2]) for frame in frames],
-        "poses": round(people / (runs * size), 3),
+        "poses": round(calls.poses / (runs * size), 3),
         "runs": runs,
         "warmup": warmup,
-        "stages": {name: _summary(values) for name, values in times.items() if values},
-        "throughput_fps": round(1e3 * size * runs / sum(times["total"]), 3),
+        "stages": {name: _summary(values) for name, values in calls.times.items() if values},
+        "throughput_fps": round(1e3 * size * runs / sum(calls.times["total"]), 3),
         "memory": {
             "peak_rss_bytes": _peak_rss(),
-            "peak_rss_since": "timing" if peak_is_ours else "start",
+            "peak_rss_since": "timing" if calls.peak_is_ours else "start",
             "planned": {name: int(value) for name, value in dict(engine.memory).items()},
         },
         "machine": machine(),
     }
-    on_gpu = engine.device.startswith("cuda")
-    if on_gpu or streams > 1:
-        counts = sorted({1, streams})
-        result["throughput"] = [_throughput(engine, frames, size, runs, count) for count in counts]
-    if on_gpu:
-        # Before the network alone is opened: that is a second copy of its weights.
-        result["memory"]["vram"] = vram.so_far() if vram is not None else {"problem": "was not watched"}
-        result["machine"]["gpu"] = _gpu(engine)
-        result["machine"]["versions"] = _versions(engine)
-        _add_network(result, engine, runs, warmup)
-        if staged is not None:
-            result["stages"].update(_stages(staged(), frames, size, runs, warmup))
-    return result
 
 
 def _stages(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from .agreement import (
 )
 from .errors import InputError, ModelError
 from .results import Poses
-from .sources import MAX_PIXELS, Frame, Sources
+from .sources import MAX_PIXELS, Sources, batches
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -94,63 +94,72 @@ def check(
         InputError: no pictures, a threshold that is none, or the annotations do not fit.
         ModelError, DeviceError, BudgetError: a model cannot be run, or the two do not find the same kind of thing.
     """
-    from .engine import Engine
-
     if not 0.0 <= conf <= score <= 1.0:
         raise InputError(f"conf is {conf} and score {score}; expected 0 ≤ conf ≤ score ≤ 1")
     limits = Limits(0.0 if tolerance_px is None else tolerance_px, min_matched, max_extra, max_drop)
     paths = _pictures(images)
     if annotations is not None and not Path(images).is_dir():
         raise InputError(f"{images}: is one picture; with annotations give the folder they speak of")
+    engines = _open(reference, candidate, spec, device, imgsz)
+    frames = _infer_both(engines, paths, conf, on_error=on_error, progress=progress, max_pixels=max_pixels)
+    if not frames:
+        raise InputError(f"{images}: none of the {len(paths)} pictures could be used; check the folder")
+    quiet = None if on_error is None else _ignore
+    first, second = (_side(engine, _metrics(engine, images, annotations, quiet, max_pixels)) for engine in engines)
+    if tolerance_px is None:
+        limits = Limits(TOLERANCES[second.arithmetic], min_matched, max_extra, max_drop)
+    return compare(frames, first, second, limits=limits, score=score)
+
+
+def _open(
+    reference: Engine | str | os.PathLike[str],
+    candidate: Engine | str | os.PathLike[str],
+    spec: ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None,
+    device: str,
+    imgsz: int | tuple[int, int] | None,
+) -> tuple[Engine, Engine]:
+    from .engine import Engine
+
     if not isinstance(candidate, Engine):
         candidate = Engine(candidate, spec=spec, device=device, imgsz=imgsz)
     if not isinstance(reference, Engine):
         reference = _open_reference(reference, spec, imgsz, candidate.imgsz)
     _check_alike(reference, candidate)
+    return reference, candidate
 
-    frames: list[tuple[str, Poses, Poses]] = []
-    batch: list[Frame] = []
-    size = min(max(reference.batch, candidate.batch), _CHUNK)
 
-    def both() -> None:
-        pictures = [frame.image for frame in batch if frame.image is not None]
-        first, second = reference.infer(pictures, conf=conf), candidate.infer(pictures, conf=conf)
-        frames.extend((frame.source, a, b) for frame, a, b in zip(batch, first, second, strict=True))
-        batch.clear()
+def _infer_both(
+    engines: tuple[Engine, Engine],
+    paths: Sequence[Path],
+    conf: float,
+    *,
+    on_error: Callable[[InputError], None] | None,
+    progress: Callable[[int, int], None] | None,
+    max_pixels: int,
+) -> list[tuple[str, Poses, Poses]]:
+    """The name of each picture and what the two find in it."""
+    result: list[tuple[str, Poses, Poses]] = []
+    size = min(max(engine.batch for engine in engines), _CHUNK)
+    with batches(paths, size, on_error=on_error, progress=progress, max_pixels=max_pixels) as found:
+        for batch in found:
+            pictures = [frame.image for frame in batch if frame.image is not None]
+            first, second = (engine.infer(pictures, conf=conf) for engine in engines)
+            result.extend((frame.source, a, b) for frame, a, b in zip(batch, first, second, strict=True))
+    return result
 
-    with Sources.of_files(paths, max_pixels=max_pixels) as sources:
-        for done, frame in enumerate(sources, 1):
-            if frame.error is not None:
-                if on_error is None:
-                    raise frame.error
-                on_error(frame.error)
-            else:
-                batch.append(frame)
-            if batch and (len(batch) == size or done == len(paths)):
-                both()
-            if progress is not None:
-                progress(done, len(paths))
-    if batch:
-        both()
-    if not frames:
-        raise InputError(f"{images}: none of the {len(paths)} pictures could be used; check the folder")
 
-    metrics: list[Mapping[str, float] | None] = [None, None]
-    if annotations is not None:
-        from .evaluate import evaluate
+def _metrics(
+    engine: Engine,
+    images: str | os.PathLike[str],
+    annotations: str | os.PathLike[str] | None,
+    on_error: Callable[[InputError], None] | None,
+    max_pixels: int,
+) -> Mapping[str, float] | None:
+    if annotations is None:
+        return None
+    from .evaluate import evaluate
 
-        for number, engine in enumerate((reference, candidate)):
-            metrics[number] = evaluate(
-                engine,
-                Path(images),
-                Path(annotations),
-                on_error=None if on_error is None else _ignore,
-                max_pixels=max_pixels,
-            )
-    sides = [_side(engine, found) for engine, found in zip((reference, candidate), metrics, strict=True)]
-    if tolerance_px is None:
-        limits = Limits(TOLERANCES[sides[1].arithmetic], min_matched, max_extra, max_drop)
-    return compare(frames, sides[0], sides[1], limits=limits, score=score)
+    return evaluate(engine, Path(images), Path(annotations), on_error=on_error, max_pixels=max_pixels)
 
 
 def _ignore(error: InputError) -> None:

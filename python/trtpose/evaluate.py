@@ -14,7 +14,7 @@ from ._files import describe
 from ._optional import require
 from .errors import InputError
 from .skeletons import skeleton_for
-from .sources import MAX_PIXELS, Frame, Sources
+from .sources import MAX_PIXELS, batches
 from .spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -82,51 +82,40 @@ def evaluate(
             exist, or no picture could be used.
         DeviceError: faster-coco-eval is not installed.
     """
-    spec = engine.spec
     folder = Path(images)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of pictures; give the folder the annotations speak of")
-    sigmas = skeleton_for(spec).sigmas
-    if not sigmas:
-        raise InputError(
-            f"{engine.model}: the model spec has no sigmas for its {spec.keypoints} keypoints, which OKS needs; "
-            "give a spec with `sigmas`, one number per keypoint"
-        )
-    truth = _load(Path(annotations), spec)
+    sigmas = _sigmas(engine)
+    truth = _load(Path(annotations), engine.spec)
     coco: Any = require("faster_coco_eval", package="faster-coco-eval", extra="eval", purpose="the evaluation")
 
     results: list[dict[str, Any]] = []
     used: list[int] = []
-    done = 0
-
-    def run(batch: list[Frame]) -> None:
-        frames = [frame.image for frame in batch if frame.image is not None]
-        for frame, poses in zip(batch, engine.infer(frames, conf=conf, iou=iou, max_det=max_det), strict=True):
-            image_id = truth.images[frame.position][0]
-            used.append(image_id)
-            for class_id in truth.categories:
-                results.extend(poses[poses.class_ids == class_id][:_PER_PICTURE].to_coco(image_id, truth.categories))
-
     # Pictures by name, not by Sources' rules: a name with * or one that looks like a camera number is still a picture.
     paths = [_find(folder, name) for _, name in truth.images]
-    batch: list[Frame] = []
-    with Sources.of_files(paths, max_pixels=max_pixels) as frames:
-        for frame in frames:
-            if frame.error is not None:
-                if on_error is None:
-                    raise frame.error
-                on_error(frame.error)
-            else:
-                batch.append(frame)
-            done += 1
-            if len(batch) == max(engine.batch, 1) or (done == len(paths) and batch):
-                run(batch)
-                batch = []
-            if progress is not None:
-                progress(done, len(paths))
+    size = max(engine.batch, 1)
+    with batches(paths, size, on_error=on_error, progress=progress, max_pixels=max_pixels) as found:
+        for batch in found:
+            frames = [frame.image for frame in batch if frame.image is not None]
+            for frame, poses in zip(batch, engine.infer(frames, conf=conf, iou=iou, max_det=max_det), strict=True):
+                image_id = truth.images[frame.position][0]
+                used.append(image_id)
+                for class_id in truth.categories:
+                    best = poses[poses.class_ids == class_id][:_PER_PICTURE]
+                    results.extend(best.to_coco(image_id, truth.categories))
     if not used:
         raise InputError(f"{folder}: none of the {len(paths)} annotated pictures could be used; check the folder")
     return _score(coco, truth, results, used, sigmas)
+
+
+def _sigmas(engine: Engine) -> tuple[float, ...]:
+    sigmas = skeleton_for(engine.spec).sigmas
+    if not sigmas:
+        raise InputError(
+            f"{engine.model}: the model spec has no sigmas for its {engine.spec.keypoints} keypoints, which OKS needs; "
+            "give a spec with `sigmas`, one number per keypoint"
+        )
+    return sigmas
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -162,91 +151,111 @@ def _score(
     return {name: round(float(value), 6) for name, value in zip(METRICS, judge.stats, strict=False)}
 
 
-def _load(path: Path, spec: ModelSpec) -> _Truth:
-    """Read and check the annotations; what comes back is safe to hand to the evaluation, which checks little."""
+class _Annotations:
+    """An annotation file being checked; its complaints name it."""
 
-    def wrong(what: str) -> InputError:
-        return InputError(f"{path}: {what}; expected COCO keypoint annotations")
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parts = self._read()
 
-    try:
-        if path.stat().st_size > _MAX_JSON:
-            raise wrong("is too large")
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: the annotations cannot be read ({describe(error)}); check the name") from None
-    try:
-        data: Any = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise wrong(f"not valid JSON ({error})") from None
-    if not isinstance(data, dict):
-        raise wrong(f"holds a {type(data).__name__}")
-    document = cast("dict[str, Any]", data)
-    parts: dict[str, list[dict[str, Any]]] = {}
-    for key in ("images", "annotations", "categories"):
-        part = document.get(key)
-        if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in cast("list[Any]", part)):
-            raise wrong(f"has no list `{key}` of objects")
-        parts[key] = cast("list[dict[str, Any]]", part)
+    def wrong(self, what: str) -> InputError:
+        return InputError(f"{self.path}: {what}; expected COCO keypoint annotations")
 
-    images: dict[int, str] = {}
-    for number, entry in enumerate(parts["images"]):
-        image_id, name = entry.get("id"), entry.get("file_name")
-        if not _is_whole(image_id) or not isinstance(name, str) or not name or "\0" in name:
-            raise wrong(f"images[{number}] lacks a whole `id` or a `file_name`")
-        if image_id in images:
-            raise wrong(f"images[{number}] repeats the id {image_id}")
-        images[cast("int", image_id)] = name
-    if not images:
-        raise wrong("lists no picture")
+    def _read(self) -> dict[str, list[dict[str, Any]]]:
+        """The three lists of the file."""
+        try:
+            if self.path.stat().st_size > _MAX_JSON:
+                raise self.wrong("is too large")
+            text = self.path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: the annotations cannot be read ({describe(error)}); check the name"
+            ) from None
+        try:
+            data: Any = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise self.wrong(f"not valid JSON ({error})") from None
+        if not isinstance(data, dict):
+            raise self.wrong(f"holds a {type(data).__name__}")
+        document = cast("dict[str, Any]", data)
+        parts: dict[str, list[dict[str, Any]]] = {}
+        for key in ("images", "annotations", "categories"):
+            part = document.get(key)
+            if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in cast("list[Any]", part)):
+                raise self.wrong(f"has no list `{key}` of objects")
+            parts[key] = cast("list[dict[str, Any]]", part)
+        return parts
 
-    categories = _match_categories(parts["categories"], spec, wrong)
-    wanted = set(categories.values())
-    kept: list[dict[str, Any]] = []
-    use_area = True
-    for number, entry in enumerate(parts["annotations"]):
-        category = entry.get("category_id")
-        if not _is_whole(category) or category not in wanted or "keypoints" not in entry:
-            continue
+    def images(self) -> dict[int, str]:
+        """File names by id."""
+        images: dict[int, str] = {}
+        for number, entry in enumerate(self.parts["images"]):
+            image_id, name = entry.get("id"), entry.get("file_name")
+            if not _is_whole(image_id) or not isinstance(name, str) or not name or "\0" in name:
+                raise self.wrong(f"images[{number}] lacks a whole `id` or a `file_name`")
+            if image_id in images:
+                raise self.wrong(f"images[{number}] repeats the id {image_id}")
+            images[cast("int", image_id)] = name
+        if not images:
+            raise self.wrong("lists no picture")
+        return images
+
+    def person(self, number: int, images: Mapping[int, str], keypoints: int) -> dict[str, Any]:
+        """Annotation ``number`` as the evaluation reads it; ``area`` is None where it has none."""
+        entry = self.parts["annotations"][number]
         where = f"annotations[{number}]"
         points = entry["keypoints"]
         if not _are_numbers(points, None):
-            raise wrong(f"{where} has `keypoints` that are not a list of numbers")
-        if len(points) != 3 * spec.keypoints:
+            raise self.wrong(f"{where} has `keypoints` that are not a list of numbers")
+        if len(points) != 3 * keypoints:
             raise InputError(
-                f"{path}: {where} has {len(points)} keypoint numbers where the model's {spec.keypoints} keypoints need "
-                f"{3 * spec.keypoints}; evaluate a model with annotations of its own keypoints"
+                f"{self.path}: {where} has {len(points)} keypoint numbers where the model's {keypoints} keypoints need "
+                f"{3 * keypoints}; evaluate a model with annotations of its own keypoints"
             )
         if not _is_whole(entry.get("image_id")) or entry["image_id"] not in images:
-            raise wrong(f"{where} belongs to picture {entry.get('image_id')!r}, which is not listed")
+            raise self.wrong(f"{where} belongs to picture {entry.get('image_id')!r}, which is not listed")
         if not _are_numbers(entry.get("bbox"), 4) or min(entry["bbox"][2:]) < 0:
-            raise wrong(f"{where} lacks a `bbox` of left, top, width and height")
+            raise self.wrong(f"{where} lacks a `bbox` of left, top, width and height")
         crowd = entry.get("iscrowd", 0)
         if crowd not in (0, 1):
-            raise wrong(f"{where} has iscrowd {crowd!r}, not 0 or 1")
+            raise self.wrong(f"{where} has iscrowd {crowd!r}, not 0 or 1")
         area = entry.get("area")
-        if area is None:
+        if area is not None and (not _are_numbers([area], 1) or area < 0):
+            raise self.wrong(f"{where} has an `area` that is not a number from 0 on")
+        return {
+            "image_id": entry["image_id"],
+            "category_id": entry["category_id"],
+            "bbox": [float(value) for value in entry["bbox"]],
+            "area": None if area is None else float(area),
+            "iscrowd": int(crowd),
+            "keypoints": [float(value) for value in points],
+            "num_keypoints": sum(1 for value in points[2::3] if value > 0),
+        }
+
+
+def _load(path: Path, spec: ModelSpec) -> _Truth:
+    """Read and check the annotations; what comes back is safe to hand to the evaluation, which checks little."""
+    file = _Annotations(path)
+    images = file.images()
+    categories = _match_categories(file.parts["categories"], spec, file.wrong)
+    wanted = set(categories.values())
+    kept: list[dict[str, Any]] = []
+    use_area = True
+    for number, entry in enumerate(file.parts["annotations"]):
+        category = entry.get("category_id")
+        if not _is_whole(category) or category not in wanted or "keypoints" not in entry:
+            continue
+        person = file.person(number, images, spec.keypoints)
+        if person["area"] is None:
             use_area = False
-            area = entry["bbox"][2] * entry["bbox"][3]
-        elif not _are_numbers([area], 1) or area < 0:
-            raise wrong(f"{where} has an `area` that is not a number from 0 on")
-        kept.append(
-            {
-                # Unique ids matter to the matching and are often repeated in files made by hand.
-                "id": len(kept) + 1,
-                "image_id": entry["image_id"],
-                "category_id": category,
-                "bbox": [float(value) for value in entry["bbox"]],
-                "area": float(area),
-                "iscrowd": int(crowd),
-                "keypoints": [float(value) for value in points],
-                "num_keypoints": sum(1 for value in points[2::3] if value > 0),
-            }
-        )
+            person["area"] = float(person["bbox"][2] * person["bbox"][3])
+        # Unique ids matter to the matching and are often repeated in files made by hand.
+        kept.append({"id": len(kept) + 1, **person})
     if not kept:
-        raise wrong(f"annotates nobody with keypoints in the categories of the model ({', '.join(spec.names)})")
+        raise file.wrong(f"annotates nobody with keypoints in the categories of the model ({', '.join(spec.names)})")
     dataset = {
         "images": [{"id": image_id, "file_name": name} for image_id, name in images.items()],
-        "categories": [entry for entry in parts["categories"] if entry["id"] in wanted],
+        "categories": [entry for entry in file.parts["categories"] if entry["id"] in wanted],
         "annotations": kept,
     }
     return _Truth(dataset, list(images.items()), categories, use_area)
