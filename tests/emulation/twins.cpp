@@ -15,9 +15,9 @@ float through_half(float x) { return __half2float(__float2half_rn(x)); }
 /// A scene's outputs in the memory of a device, float32 or float16.
 class UploadedOutputs {
 public:
-    UploadedOutputs(TestDevice& device, const Scene& scene, bool half) {
+    UploadedOutputs(TestDevice& device, const Scene& scene, bool as_float16) {
         for (const auto& output : scene.outputs) {
-            if (!half) {
+            if (!as_float16) {
                 floats_.emplace_back(device, output);
                 data_.push_back(floats_.back().data());
                 continue;
@@ -67,7 +67,7 @@ std::vector<std::vector<ReferenceCandidate>> candidates_of(const CandidateArrays
 /// Draws a scene part by part; the same numbers give the same scene.
 class SceneMaker {
 public:
-    SceneMaker(std::mt19937& random, bool half) : random_(random) { scene_.half = half; }
+    SceneMaker(std::mt19937& random, bool as_float16) : random_(random) { scene_.half = as_float16; }
 
     Scene make() {
         choose_spec();
