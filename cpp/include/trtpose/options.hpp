@@ -35,8 +35,8 @@ struct EngineOptions {
     bool oks = Thresholds{}.oks;
     std::string device = "auto";    ///< auto, cpu, cuda or cuda:N
     std::string precision = "f32";  ///< f32, fp16, bf16 or auto
-    std::string spec;               ///< model spec for models that carry none: path of a JSON file, or the JSON text
-    Size imgsz;                     ///< input size for a network that leaves it open; {} takes the spec's
+    std::string spec = {};          ///< model spec for models that carry none: path of a JSON file, or the JSON text
+    Size imgsz = {};                ///< input size for a network that leaves it open; {} takes the spec's
     /// Frames per run of the network at most; larger calls are split. 0: the network's own or the one it is fastest at,
     /// 1 if it leaves it open; on a GPU with a vram_budget the largest that fits.
     int batch = 0;
