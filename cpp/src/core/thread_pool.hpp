@@ -45,10 +45,11 @@ private:
     bool stop_ = false;
 };
 
-/// body(i) for i below count, by `pool` or, without one, in order by the caller.
-inline void parallel_for(ThreadPool* pool, int count, const std::function<void(int)>& body) {
+/// body(i) for i below count, by `pool` or, without one, in order by the caller. Takes no memory.
+template <typename Body>
+void parallel_for(ThreadPool* pool, int count, Body&& body) {
     if (pool && count > 1) {
-        pool->run(count, body);
+        pool->run(count, std::ref(body));
     } else {
         for (int i = 0; i < count; ++i) body(i);
     }

@@ -16,15 +16,15 @@ struct TinyRows {
     int max_det;
 };
 
-TRTPOSE_HD inline bool usable(const float* row, const TinyRows& all) {
+TRTPOSE_HD bool usable(const float* row, const TinyRows& all) {
     bool finite = true;
     for (int i = 0; i < 1 + 3 * all.keypoints; ++i) finite = finite && math::is_finite(row[i]);
     return finite && row[0] > all.conf;
 }
 
 /// The best max_det rows of an image, the earlier one on a tie. `taken` holds a number for each row.
-TRTPOSE_HD inline void select_image(const TinyRows& all, int image, const math::Letterbox& place, int32_t* taken,
-                                    int32_t* counts, const ops::PoseArrays& out) {
+TRTPOSE_HD void select_image(const TinyRows& all, int image, const math::Letterbox& place, int32_t* taken,
+                             int32_t* counts, const ops::PoseArrays& out) {
     const int fields = 1 + 3 * all.keypoints;
     const float* const first = all.data + static_cast<int64_t>(image) * all.rows * fields;
     taken += static_cast<int64_t>(image) * all.rows;
