@@ -56,6 +56,8 @@ struct Case {
     const FamilyExample* example;
 };
 
+void PrintTo(const Case& c, std::ostream* out) { *out << c.example->name << " on " << c.device; }
+
 std::vector<Case> all_cases() {
     std::vector<Case> out;
     for (const FamilyUnderTest& under_test : families_under_test()) {

@@ -7,3 +7,5 @@ list(APPEND TRTPOSE_FAMILY_CONTRACT
   "${CMAKE_CURRENT_LIST_DIR}/contract_test.cpp" "${CMAKE_CURRENT_LIST_DIR}/families_under_test.cpp")
 # The kernels of families that only the tests have.
 file(GLOB TRTPOSE_FAMILY_KERNELS CONFIGURE_DEPENDS "${CMAKE_CURRENT_LIST_DIR}/*/*.cu")
+# One of them in the engine.
+set(TRTPOSE_FAMILY_IN_ENGINE "${CMAKE_CURRENT_LIST_DIR}/tiny/engine_test.cpp" "${CMAKE_CURRENT_LIST_DIR}/tiny/tiny.cpp")
