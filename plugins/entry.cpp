@@ -7,7 +7,7 @@
 #include <NvInferRuntimePlugin.h>
 
 #include "plugins/decode_nms.hpp"
-#include "plugins/library.hpp"
+#include "plugins/loaded_tensorrt.hpp"
 #include "plugins/log.hpp"
 #include "trtpose/export.hpp"
 

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstdio>
 
-#include "plugins/library.hpp"
+#include "plugins/loaded_tensorrt.hpp"
 
 namespace trtpose::plugins {
 namespace {

@@ -7,7 +7,7 @@
 #include <mutex>
 
 #include "backends/backend.hpp"
-#include "backends/tensorrt/library.hpp"
+#include "backends/tensorrt/vendor_library.hpp"
 #include "core/check.hpp"
 #include "trtpose/version.hpp"
 

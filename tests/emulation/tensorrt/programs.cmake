@@ -21,6 +21,8 @@ function(trtpose_tensorrt_test name objects)
         LIBRARY_OUTPUT_DIRECTORY "${_folder}" PREFIX "" OUTPUT_NAME libtensorrt_rtx SUFFIX ".so.1")
       add_library(trtpose_double_objects_${_api} OBJECT tensorrt/double.cpp tensorrt/double_context.cpp
         "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/kept_file.cpp"
+        "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/messages.cpp"
+        "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/plan.cpp"
         "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/session.cpp")
       target_link_libraries(trtpose_double_objects_${_api} PRIVATE trtpose_compile)
       target_compile_definitions(trtpose_double_objects_${_api} PUBLIC TRTPOSE_WITH_CUDA=1

@@ -13,7 +13,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "backends/tensorrt/library.hpp"
+#include "backends/tensorrt/vendor_library.hpp"
 
 // The headers of TensorRT for RTX count its own versions; its interfaces are those of 11.
 #if NV_TENSORRT_MAJOR < 8

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/tensorrt/library.hpp"
+#include "backends/tensorrt/vendor_library.hpp"
 
 #include <dlfcn.h>
 

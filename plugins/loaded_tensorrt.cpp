@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/library.hpp"
+#include "plugins/loaded_tensorrt.hpp"
 
 #include <NvInferRuntime.h>
 #include <dlfcn.h>
