@@ -56,7 +56,13 @@ ALLOWED = {
         "families/",
     ),
     # The registry asks for libraries before it opens a module; vendor_library.hpp knows no vendor header.
-    "backends": (*PUBLIC, "trtpose/session.hpp", "core/", "backends/backend.hpp", "backends/tensorrt/vendor_library.hpp"),
+    "backends": (
+        *PUBLIC,
+        "trtpose/session.hpp",
+        "core/",
+        "backends/backend.hpp",
+        "backends/tensorrt/vendor_library.hpp",
+    ),
     "openvino": (*PUBLIC, "trtpose/session.hpp", "core/", "backends/backend.hpp", "backends/openvino/"),
     "tensorrt": (*PUBLIC, "trtpose/session.hpp", "core/", "model/", "backends/backend.hpp", "backends/tensorrt/"),
     "engine": (
