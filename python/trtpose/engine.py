@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from ._sizes import parse_bytes, parse_imgsz
 from .device import DevicePoses
 from .errors import InputError
 from .formats.metadata import GivenSpec, spec_text
@@ -25,41 +26,6 @@ if TYPE_CHECKING:
     from .thresholds import ThresholdChanges
 
 __all__ = ["Engine", "letterbox"]
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-
-
-def parse_bytes(value: int | float | str | None) -> int:
-    """A number of bytes from ``"2GiB"``, ``"512 MiB"``, ``"1.5GB"`` or a plain number; None is 0, no limit.
-
-    Raises:
-        InputError: not a size.
-    """
-    if value is None:
-        return 0
-    text = str(value).strip().upper()
-    digits = text.rstrip("BKMGI ")
-    try:
-        count = float(digits) * _UNITS[text[len(digits) :].strip()]
-        if not 0 < count < 2**60:
-            raise ValueError
-    except (ValueError, KeyError, OverflowError):
-        raise InputError(f"vram_budget {value!r} is not a size; write for example 2GiB or 512MiB") from None
-    return int(count)
-
-
-def parse_imgsz(value: int | Sequence[int] | None) -> tuple[int, int]:
-    """(height, width) from one number, a pair or None, which gives (0, 0): the model's own.
-
-    Raises:
-        InputError: not one or two whole numbers.
-    """
-    if value is None:
-        return (0, 0)
-    sides: tuple[Any, ...] = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
-    if len(sides) != 2 or not all(isinstance(s, (int, np.integer)) and 0 < s < 2**31 for s in sides):
-        raise InputError(f"imgsz {value!r} is not a size; give one number or (height, width)")
-    return (int(sides[0]), int(sides[1]))
 
 
 def _frames(batch: Any) -> list[Any]:

@@ -20,7 +20,8 @@ from ._machine import (
     tensorrt_libraries,
     usable_cores,
 )
-from .engine import Engine, parse_imgsz
+from ._sizes import parse_imgsz
+from .engine import Engine
 from .errors import Error, ModelError
 from .formats.metadata import find_spec
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from ..engine import parse_bytes
+from .._sizes import parse_bytes, read_imgsz
 from ..errors import InputError
 from ..spec import ModelSpec
 from ..thresholds import ThresholdChanges, Thresholds
@@ -25,7 +25,6 @@ __all__ = [
     "parse_batch",
     "parse_capabilities",
     "parse_imgsz",
-    "parse_size",
 ]
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -205,7 +204,7 @@ def parse_batch(value: int | str | Sequence[int] | None) -> Range | None:
 
 def _side(value: Any) -> Size:
     if isinstance(value, str):
-        value = value.lower().split("x")
+        value = read_imgsz(value)
     parts: list[Any] = [value] if isinstance(value, int) else list(value)
     if len(parts) not in (1, 2):
         raise ValueError
@@ -234,24 +233,12 @@ def parse_imgsz(value: int | str | Sequence[Any] | None) -> Range | None:
             sides = [size[axis] for size in sizes]
             if sides != sorted(sides):
                 raise ValueError
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, InputError):
         raise InputError(
             f"imgsz {_show(value)}: write a side such as 960, height and width as 544x960, or smallest, best and "
             "largest as 320:640:960"
         ) from None
     return Range(sizes[0], sizes[len(sizes) // 2], sizes[-1])
-
-
-def parse_size(value: int | str | None, option: str) -> int:
-    """A number of bytes from ``2GiB``, ``512MiB`` or a plain number; None is 0.
-
-    Raises:
-        InputError: not a size.
-    """
-    try:
-        return parse_bytes(value)
-    except InputError:
-        raise InputError(f"{option} {value!r} is not a size; write for example 2GiB or 512MiB") from None
 
 
 def parse_capabilities(value: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -278,9 +265,9 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "calib": Path,
     "batch": parse_batch,
     "imgsz": parse_imgsz,
-    "vram_budget": lambda value: parse_size(value, "vram_budget"),
-    "workspace": lambda value: parse_size(value, "workspace"),
-    "tactic_memory": lambda value: parse_size(value, "tactic_memory"),
+    "vram_budget": lambda value: parse_bytes(value, "vram_budget"),
+    "workspace": lambda value: parse_bytes(value, "workspace"),
+    "tactic_memory": lambda value: parse_bytes(value, "tactic_memory"),
     "compute_capability": parse_capabilities,
     "timing_cache": os.fspath,
     "keep": tuple,

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from .. import _files
 from .._optional import require
+from .._sizes import parse_bytes
 from ..errors import InputError
 from .options import (
     COMPATIBILITY,
@@ -21,7 +22,6 @@ from .options import (
     parse_batch,
     parse_capabilities,
     parse_imgsz,
-    parse_size,
 )
 
 __all__ = ["Recipe", "load_recipe"]
@@ -75,7 +75,7 @@ def _count(value: Any) -> int:
 def _bytes(value: Any) -> int | str:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise InputError("is not a size such as 2GiB")
-    parse_size(value, "size")
+    parse_bytes(value, "size")
     return value
 
 

@@ -9,41 +9,54 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .._sizes import parse_bytes
 from ..errors import InputError
 from .console import Progress
 from .options import add_thresholds
+from .values import checked
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "build a TensorRT engine from ONNX, for the GPU of this machine or for RTX cards in general"
 
 
-def _parsed(parse: Callable[[str], Any]) -> Callable[[str], str]:
-    """A value checked when the command line is read, and kept as it was written."""
+def _kept(parse: Callable[[str], Any]) -> Callable[[str], str]:
+    """A value checked when the command line is read, and kept as it was written: a recipe's are texts too."""
+    read = checked(parse)
 
     def check(text: str) -> str:
-        try:
-            parse(text)
-        except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+        read(text)
         return text
 
     return check
 
 
 def _size(name: str) -> Callable[[str], str]:
-    from ..build import options
-
-    return _parsed(lambda text: options.parse_size(text, name))
+    return _kept(lambda text: parse_bytes(text, name))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    from ..build import options
-
     parser.description = SUMMARY
     # What was not given must be told from a default: a recipe may say otherwise.
     parser.argument_default = argparse.SUPPRESS
+    _add_network(parser)
+    _add_sizes(parser)
+    _add_builder(parser)
+    add = parser.add_argument
+    add("--nms-in-engine", action="store_true", help="put decode and NMS into the engine, as a plugin")
+    add_thresholds(parser, also=("nms",), of="of --nms-in-engine: ")
+    add("--check", action="store_true", help="compare the engine with the ONNX afterwards, where it runs here")
+    add("--images", metavar="DIR", help="pictures for --check (default: the packaged ones)")
+    add("--spec", metavar="FILE", help="model spec, JSON, for an ONNX that carries none")
+    add("--device", metavar="cuda:N", help="the GPU to build on (default: the first)")
+    add("--quiet", "-q", action="store_true", help="no lines and no progress bar")
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    """What is built, and in which arithmetic."""
+    from ..build import options
+
     add = parser.add_argument
     add("model", metavar="MODEL.onnx", nargs="?", help="the ONNX file (default: the recipe's)")
     add("-o", "--output", metavar="MODEL.engine", help="where to write (default: beside the ONNX)")
@@ -56,16 +69,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         kinds.add_argument(f"--{name}", dest="precision", action="store_const", const=name, help=text)
     add("--calib", metavar="DIR", help="pictures to quantise with, for --int8 and an ONNX without Q/DQ pairs")
     add("--runtime", choices=options.RUNTIMES, help="default: tensorrt where a GPU and the package are, else rtx")
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    """The shapes it takes, and memory."""
+    from ..build import options
+
+    add = parser.add_argument
     add(
         "--batch",
         metavar="N|MIN:OPT:MAX",
-        type=_parsed(options.parse_batch),
+        type=_kept(options.parse_batch),
         help="frames per call (default: the ONNX's, or 1)",
     )
     add(
         "--imgsz",
         metavar="N|HxW|MIN:OPT:MAX",
-        type=_parsed(options.parse_imgsz),
+        type=_kept(options.parse_imgsz),
         help="input size in pixels (default: the ONNX's)",
     )
     add("--vram-budget", metavar="SIZE", type=_size("--vram-budget"), help="memory of the card it is for, as 2GiB")
@@ -81,6 +101,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_size("--tactic-memory"),
         help="device memory for trying kernels (default: what the budget leaves)",
     )
+
+
+def _add_builder(parser: argparse.ArgumentParser) -> None:
+    """How it is built, and where it shall run."""
+    from ..build import options
+
+    add = parser.add_argument
     add("--opt-level", metavar="0..5", type=int, choices=range(6), help="effort of the builder (default: 3)")
     add(
         "--hardware-compatible",
@@ -93,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--compute-capability",
         metavar="LIST",
-        type=_parsed(options.parse_capabilities),
+        type=_kept(options.parse_capabilities),
         help="rtx: what to build for, as 8.6,8.9 (default: all from 8.0 on)",
     )
     add("--weight-streaming", action="store_true", help="let the engine keep weights in host memory")
@@ -106,13 +133,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ONNX node to leave in FP32 besides the heads, * and ? allowed; may be repeated",
     )
     add("--recipe", metavar="FILE.toml", help="options from a file; those of the command line win")
-    add("--nms-in-engine", action="store_true", help="put decode and NMS into the engine, as a plugin")
-    add_thresholds(parser, also=("nms",), of="of --nms-in-engine: ")
-    add("--check", action="store_true", help="compare the engine with the ONNX afterwards, where it runs here")
-    add("--images", metavar="DIR", help="pictures for --check (default: the packaged ones)")
-    add("--spec", metavar="FILE", help="model spec, JSON, for an ONNX that carries none")
-    add("--device", metavar="cuda:N", help="the GPU to build on (default: the first)")
-    add("--quiet", "-q", action="store_true", help="no lines and no progress bar")
 
 
 _OWN = ("recipe", "check", "images", "quiet", "model", "output", "onnx", "export")

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 from ..errors import InputError
 from .console import Progress, check_json, complain, write_json
-from .values import fraction, size
+from .values import fraction, number, size
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = ", ".join(f"{name} {px:g}" for name, px in TOLERANCES.items())
     parser.add_argument(
         "--tolerance-px",
-        type=_number,
+        type=number,
         metavar="PX",
         help=f"median keypoint error at most, in pixels of the frame (default: {defaults})",
     )
@@ -50,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-extra",
-        type=_number,
+        type=number,
         default=0.0,
         metavar="X",
         help="poses the reference has not, as a share of its own (default: 0)",
     )
     parser.add_argument(
         "--max-drop",
-        type=_number,
+        type=number,
         default=MAX_DROP,
         metavar="X",
         help=f"AP points that may be lost, with --annotations (default: {MAX_DROP:g})",
@@ -106,13 +105,3 @@ def run(args: argparse.Namespace) -> int:
     if not result.passed:
         complain(result.verdict)
     return 1 if failures or not result.passed else 0
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
-    return value

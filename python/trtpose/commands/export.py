@@ -6,9 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import InputError
-from ..families.registry import export_layouts
 from ..spec import ModelSpec
+from .values import Sides
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -17,12 +16,16 @@ SUMMARY = "turn a checkpoint into an ONNX that describes itself, or cut another 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    from ..families.registry import export_layouts
+
     parser.description = SUMMARY
     parser.add_argument(
         "source", metavar="WEIGHTS", help="a .pt checkpoint, an .onnx, or a name such as yolov7-w6-pose"
     )
     parser.add_argument("-o", "--output", metavar="MODEL.onnx", help="where to write (default: beside the source)")
-    parser.add_argument("--imgsz", type=int, nargs="+", metavar="N", help="input side, or height and width, in pixels")
+    parser.add_argument(
+        "--imgsz", action=Sides, nargs="+", metavar="N", help="input side, or height and width, in pixels"
+    )
     parser.add_argument(
         "--layout",
         choices=export_layouts(),
@@ -45,16 +48,11 @@ def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     from ..export import export
 
-    imgsz: tuple[int, int] | None = None
-    if args.imgsz:
-        if len(args.imgsz) > 2:
-            raise InputError(f"--imgsz takes one or two numbers, not {len(args.imgsz)}")
-        imgsz = (args.imgsz[0], args.imgsz[-1])
     spec = ModelSpec.load(args.spec) if args.spec else None
     made = export(
         args.source,
         Path(args.output) if args.output else None,
-        imgsz=imgsz,
+        imgsz=args.imgsz,
         layout=args.layout,
         batch=None if args.dynamic_batch else args.batch,
         dynamic=args.dynamic,

@@ -5,8 +5,15 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-__all__ = ["count", "count_or_none", "counts", "fraction", "size"]
+from .._sizes import read_imgsz
+from ..errors import InputError
+
+__all__ = ["Sides", "checked", "count", "count_or_none", "counts", "fraction", "number", "size"]
+
+_Value = TypeVar("_Value")
 
 
 def fraction(text: str) -> float:
@@ -16,6 +23,17 @@ def fraction(text: str) -> float:
         value = math.nan
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return value
+
+
+def number(text: str) -> float:
+    """Any number from 0 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
     return value
 
 
@@ -38,10 +56,28 @@ def count_or_none(text: str) -> int:
 
 
 def size(text: str) -> int | tuple[int, int]:
-    sides = text.lower().replace(",", "x").split("x")
-    if not 1 <= len(sides) <= 2 or not all(side.strip().isascii() and side.strip().isdigit() for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 960, or height and width as 544x960")
-    values = [int(side) for side in sides]
-    if not all(1 <= value <= 65536 for value in values):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size in pixels between 1 and 65536")
-    return values[0] if len(values) == 1 else (values[0], values[1])
+    return checked(read_imgsz)(text)
+
+
+def checked(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
+    """A reader of the library as the type of an option."""
+
+    def read(text: str) -> _Value:
+        try:
+            return parse(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+class Sides(argparse.Action):
+    """A size whose height and width may also be two words."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        if len(values) > 2:
+            raise InputError(f"{self.option_strings[0]} takes one or two numbers, not {len(values)}")
+        try:
+            setattr(namespace, self.dest, size("x".join(values)))
+        except argparse.ArgumentTypeError as error:
+            parser.error(str(argparse.ArgumentError(self, str(error))))

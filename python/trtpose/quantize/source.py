@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _files
-from ..engine import parse_imgsz
+from .._sizes import parse_imgsz
 from ..errors import InputError, ModelError
 from ..formats import onnx_graph as graphs
 from ..formats.metadata import find_spec
