@@ -338,6 +338,37 @@ void append_device_array(Frames& frames, const py::object& object, const InputPl
     frames.input = to_input(array, what);
 }
 
+namespace {
+
+py::list parse_device_array(const py::object& object, int device, uintptr_t stream, const std::string& color) {
+    Frames frames;
+    const InputPlace place{{DeviceType::cuda, device}, reinterpret_cast<void*>(stream)};
+    if (py::isinstance<Nv12>(object)) {
+        append_nv12(frames, object.cast<const Nv12&>(), place, "frame 0");
+    } else {
+        append_device_array(frames, object, place, parse_color(color), "frame 0");
+    }
+    py::list views;
+    for (const ImageView& v : frames.views) {
+        if (v.format == PixelFormat::nv12) {
+            views.append(py::make_tuple(reinterpret_cast<uintptr_t>(v.data), v.height, v.width, v.stride,
+                                        reinterpret_cast<uintptr_t>(v.chroma), v.chroma_stride, to_string(v.device),
+                                        reinterpret_cast<uintptr_t>(v.stream)));
+            continue;
+        }
+        views.append(py::make_tuple(reinterpret_cast<uintptr_t>(v.data), v.height, v.width, v.stride,
+                                    to_string(v.device), reinterpret_cast<uintptr_t>(v.stream)));
+    }
+    const InputView& i = frames.input;
+    if (i.data)
+        views.append(py::make_tuple(reinterpret_cast<uintptr_t>(i.data), i.batch, i.height, i.width,
+                                    std::string(to_string(i.dtype)), to_string(i.device),
+                                    reinterpret_cast<uintptr_t>(i.stream)));
+    return views;
+}
+
+}  // namespace
+
 void register_device_arrays(py::module_& m) {
     py::class_<DeviceArray>(m, "DeviceArray",
                             "An array of results in a device's memory, dense, read through protocols.")
@@ -371,36 +402,9 @@ void register_device_arrays(py::module_& m) {
 
     m.def("is_device_array", &is_device_array, py::arg("array"),
           "Whether an object is an array in the memory of a GPU. Raises InputError if it gives a nonsensical answer.");
-    m.def(
-        "parse_device_array",
-        [](const py::object& object, int device, uintptr_t stream, const std::string& color) {
-            Frames frames;
-            const InputPlace place{{DeviceType::cuda, device}, reinterpret_cast<void*>(stream)};
-            if (py::isinstance<Nv12>(object)) {
-                append_nv12(frames, object.cast<const Nv12&>(), place, "frame 0");
-            } else {
-                append_device_array(frames, object, place, parse_color(color), "frame 0");
-            }
-            py::list views;
-            for (const ImageView& v : frames.views) {
-                if (v.format == PixelFormat::nv12) {
-                    views.append(py::make_tuple(reinterpret_cast<uintptr_t>(v.data), v.height, v.width, v.stride,
-                                                reinterpret_cast<uintptr_t>(v.chroma), v.chroma_stride,
-                                                to_string(v.device), reinterpret_cast<uintptr_t>(v.stream)));
-                    continue;
-                }
-                views.append(py::make_tuple(reinterpret_cast<uintptr_t>(v.data), v.height, v.width, v.stride,
-                                            to_string(v.device), reinterpret_cast<uintptr_t>(v.stream)));
-            }
-            const InputView& i = frames.input;
-            if (i.data)
-                views.append(py::make_tuple(reinterpret_cast<uintptr_t>(i.data), i.batch, i.height, i.width,
-                                            std::string(to_string(i.dtype)), to_string(i.device),
-                                            reinterpret_cast<uintptr_t>(i.stream)));
-            return views;
-        },
-        py::arg("array"), py::kw_only(), py::arg("device") = 0, py::arg("stream") = 1, py::arg("color") = "bgr",
-        "How an engine on cuda:`device` would read an array on a GPU; touches no memory. Raises InputError.");
+    m.def("parse_device_array", &parse_device_array, py::arg("array"), py::kw_only(), py::arg("device") = 0,
+          py::arg("stream") = 1, py::arg("color") = "bgr",
+          "How an engine on cuda:`device` would read an array on a GPU; touches no memory. Raises InputError.");
 }
 
 }  // namespace trtpose::python

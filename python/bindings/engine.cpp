@@ -67,6 +67,89 @@ Frames collect(const Engine& engine, const std::vector<py::object>& pictures, co
     return frames;
 }
 
+std::unique_ptr<Engine> open_engine(const std::string& path, const std::string& spec, const std::string& device,
+                                    const std::string& precision, std::pair<int, int> imgsz, int batch, bool rect,
+                                    const ThresholdTuple& thresholds, int threads, int streams, size_t vram_budget,
+                                    bool stage_times) {
+    EngineOptions o;
+    o.spec = spec;
+    o.device = device;
+    o.precision = precision;
+    o.imgsz = {imgsz.first, imgsz.second};
+    o.batch = batch;
+    o.rect = rect;
+    o.set(to_thresholds(thresholds));
+    o.threads = threads;
+    o.streams = streams;
+    o.vram_budget = vram_budget;
+    o.stage_times = stage_times;
+    const py::gil_scoped_release release;
+    return std::make_unique<Engine>(path, o);
+}
+
+py::list infer(Engine& engine, const std::vector<py::object>& pictures, const std::string& color,
+               const ThresholdTuple& thresholds) {
+    const Frames frames = collect(engine, pictures, color);
+    const Thresholds t = to_thresholds(thresholds);
+    std::vector<Poses> poses;
+    {
+        const py::gil_scoped_release release;
+        poses = frames.input.data ? engine.infer_tensor(frames.input, t) : engine.infer(frames.views, t);
+    }
+    return to_list(std::move(poses));
+}
+
+std::shared_ptr<DevicePoses> infer_device(Engine& engine, const std::vector<py::object>& pictures,
+                                          const std::string& color, const ThresholdTuple& thresholds) {
+    const Frames frames = collect(engine, pictures, color);
+    const Thresholds t = to_thresholds(thresholds);
+    const py::gil_scoped_release release;
+    return std::make_shared<DevicePoses>(frames.input.data ? engine.infer_tensor_device(frames.input, t)
+                                                           : engine.infer_device(frames.views, t));
+}
+
+py::list infer_tensor(Engine& engine, const HostInput& input, const ThresholdTuple& thresholds) {
+    const InputView view = to_view(input);
+    const Thresholds t = to_thresholds(thresholds);
+    std::vector<Poses> poses;
+    {
+        const py::gil_scoped_release release;
+        poses = engine.infer_tensor(view, t);
+    }
+    return to_list(std::move(poses));
+}
+
+std::shared_ptr<DevicePoses> infer_tensor_device(Engine& engine, const HostInput& input,
+                                                 const ThresholdTuple& thresholds) {
+    const InputView view = to_view(input);
+    const Thresholds t = to_thresholds(thresholds);
+    const py::gil_scoped_release release;
+    return std::make_shared<DevicePoses>(engine.infer_tensor_device(view, t));
+}
+
+py::dict memory(const Engine& engine) {
+    const MemoryPlan p = engine.memory();
+    py::dict out;
+    out["weights"] = p.weights;
+    out["activations"] = p.activations;
+    out["io"] = p.io;
+    out["staging"] = p.staging;
+    out["workspace"] = p.workspace;
+    out["total"] = p.total();
+    return out;
+}
+
+py::dict timings(const Engine& engine) {
+    const StageTimes t = engine.times();
+    py::dict out;
+    out["letterbox"] = t.letterbox;
+    out["network"] = t.network;
+    out["decode"] = t.decode;
+    out["nms"] = t.nms;
+    out["total"] = t.total;
+    return out;
+}
+
 }  // namespace
 
 void register_engine(py::module_& m) {
@@ -74,75 +157,13 @@ void register_engine(py::module_& m) {
         "check_thresholds", [](const ThresholdTuple& thresholds) { check_thresholds(to_thresholds(thresholds)); },
         py::arg("thresholds"), "Raises InputError where one is out of its range.");
     py::class_<Engine>(m, "Engine", "A network and everything around it; see trtpose.Engine.")
-        .def(py::init([](const std::string& path, const std::string& spec, const std::string& device,
-                         const std::string& precision, std::pair<int, int> imgsz, int batch, bool rect,
-                         const ThresholdTuple& thresholds, int threads, int streams, size_t vram_budget,
-                         bool stage_times) {
-                 EngineOptions o;
-                 o.spec = spec;
-                 o.device = device;
-                 o.precision = precision;
-                 o.imgsz = {imgsz.first, imgsz.second};
-                 o.batch = batch;
-                 o.rect = rect;
-                 o.set(to_thresholds(thresholds));
-                 o.threads = threads;
-                 o.streams = streams;
-                 o.vram_budget = vram_budget;
-                 o.stage_times = stage_times;
-                 const py::gil_scoped_release release;
-                 return std::make_unique<Engine>(path, o);
-             }),
-             py::kw_only(), py::arg("path"), py::arg("spec"), py::arg("device"), py::arg("precision"), py::arg("imgsz"),
-             py::arg("batch"), py::arg("rect"), py::arg("thresholds"), py::arg("threads"), py::arg("streams"),
-             py::arg("vram_budget"), py::arg("stage_times"))
-        .def(
-            "infer",
-            [](Engine& engine, const std::vector<py::object>& pictures, const std::string& color,
-               const ThresholdTuple& thresholds) {
-                const Frames frames = collect(engine, pictures, color);
-                const Thresholds t = to_thresholds(thresholds);
-                std::vector<Poses> poses;
-                {
-                    const py::gil_scoped_release release;
-                    poses = frames.input.data ? engine.infer_tensor(frames.input, t) : engine.infer(frames.views, t);
-                }
-                return to_list(std::move(poses));
-            },
-            py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("thresholds"))
-        .def(
-            "infer_device",
-            [](Engine& engine, const std::vector<py::object>& pictures, const std::string& color,
-               const ThresholdTuple& thresholds) {
-                const Frames frames = collect(engine, pictures, color);
-                const Thresholds t = to_thresholds(thresholds);
-                const py::gil_scoped_release release;
-                return std::make_shared<DevicePoses>(frames.input.data ? engine.infer_tensor_device(frames.input, t)
-                                                                       : engine.infer_device(frames.views, t));
-            },
-            py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("thresholds"))
-        .def(
-            "infer_tensor",
-            [](Engine& engine, const HostInput& input, const ThresholdTuple& thresholds) {
-                const InputView view = to_view(input);
-                const Thresholds t = to_thresholds(thresholds);
-                std::vector<Poses> poses;
-                {
-                    const py::gil_scoped_release release;
-                    poses = engine.infer_tensor(view, t);
-                }
-                return to_list(std::move(poses));
-            },
-            py::arg("input"), py::kw_only(), py::arg("thresholds"))
-        .def(
-            "infer_tensor_device",
-            [](Engine& engine, const HostInput& input, const ThresholdTuple& thresholds) {
-                const InputView view = to_view(input);
-                const Thresholds t = to_thresholds(thresholds);
-                const py::gil_scoped_release release;
-                return std::make_shared<DevicePoses>(engine.infer_tensor_device(view, t));
-            },
-            py::arg("input"), py::kw_only(), py::arg("thresholds"))
+        .def(py::init(&open_engine), py::kw_only(), py::arg("path"), py::arg("spec"), py::arg("device"),
+             py::arg("precision"), py::arg("imgsz"), py::arg("batch"), py::arg("rect"), py::arg("thresholds"),
+             py::arg("threads"), py::arg("streams"), py::arg("vram_budget"), py::arg("stage_times"))
+        .def("infer", &infer, py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("thresholds"))
+        .def("infer_device", &infer_device, py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("thresholds"))
+        .def("infer_tensor", &infer_tensor, py::arg("input"), py::kw_only(), py::arg("thresholds"))
+        .def("infer_tensor_device", &infer_tensor_device, py::arg("input"), py::kw_only(), py::arg("thresholds"))
         .def("clone", &Engine::clone, py::call_guard<py::gil_scoped_release>())
         .def_property_readonly("spec_json", [](const Engine& e) { return e.spec().to_json(); })
         .def_property_readonly("spec_origin", &Engine::spec_origin)
@@ -153,28 +174,8 @@ void register_engine(py::module_& m) {
         .def_property_readonly("batch", &Engine::batch)
         .def_property_readonly("imgsz",
                                [](const Engine& e) { return std::make_pair(e.imgsz().height, e.imgsz().width); })
-        .def_property_readonly("memory",
-                               [](const Engine& e) {
-                                   const MemoryPlan p = e.memory();
-                                   py::dict out;
-                                   out["weights"] = p.weights;
-                                   out["activations"] = p.activations;
-                                   out["io"] = p.io;
-                                   out["staging"] = p.staging;
-                                   out["workspace"] = p.workspace;
-                                   out["total"] = p.total();
-                                   return out;
-                               })
-        .def_property_readonly("timings", [](const Engine& e) {
-            const StageTimes t = e.times();
-            py::dict out;
-            out["letterbox"] = t.letterbox;
-            out["network"] = t.network;
-            out["decode"] = t.decode;
-            out["nms"] = t.nms;
-            out["total"] = t.total;
-            return out;
-        });
+        .def_property_readonly("memory", &memory)
+        .def_property_readonly("timings", &timings);
 }
 
 }  // namespace trtpose::python

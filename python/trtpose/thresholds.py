@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypedDict, cast
 
 from . import _core
@@ -50,7 +48,7 @@ class Thresholds:
             raise InputError(f"nms {self.nms!r} is not known; use iou or oks")
         _core.check_thresholds(self.native)
 
-    @cached_property
+    @property
     def native(self) -> tuple[float, float, int, bool, bool]:
         """In the order of the fields of the native struct; the last is whether NMS goes by OKS."""
         return (self.conf, self.iou, self.max_det, self.agnostic, self.nms == "oks")
@@ -62,4 +60,4 @@ class Thresholds:
             InputError: as the constructor.
         """
         given = {name: value for name, value in cast("dict[str, Any]", changes).items() if value is not None}
-        return dataclasses.replace(self, **given) if given else self
+        return Thresholds(**{**self.__dict__, **given}) if given else self
