@@ -37,6 +37,7 @@ def fields(**changes: Any) -> dict[str, Any]:
         {"std": [0, 1, 1]},
         {"pad": 256},
         {METADATA_KEY: 2},
+        {"family": "nothing_such"},
     ],
 )
 def test_the_native_check_decides(wrong: dict[str, Any]) -> None:
