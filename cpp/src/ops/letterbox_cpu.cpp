@@ -137,6 +137,49 @@ bool has_avx2() {
 }
 #endif
 
+/// The horizontal sums of the two rows of a frame that were asked for last.
+class RowSums {
+public:
+    RowSums(const LetterboxJob& job, const Scratch& s, int band, bool simd) : job_(job), scratch_(s), simd_(simd) {
+        const auto row = static_cast<size_t>(job.place.width) * 3;
+        for (size_t i = 0; i < 2; ++i) sums_[i] = s.rows + (static_cast<size_t>(band) * 2 + i) * row;
+    }
+
+    /// Of row `y`; those of row `other` stay where they are.
+    const int16_t* at(int y, int other) {
+        for (int i = 0; i < 2; ++i) {
+            if (row_of_[i] == y) return sums_[i];
+        }
+        const int i = row_of_[0] == other ? 1 : 0;
+        make(y, sums_[i]);
+        row_of_[i] = y;
+        return sums_[i];
+    }
+
+private:
+    void make(int y, int16_t* out) const {
+        const math::Letterbox& place = job_.place;
+        const uint8_t* row = job_.src + static_cast<ptrdiff_t>(y) * job_.src_stride;
+        if (job_.chroma) {
+            row_sums_nv12(job_, y, scratch_, out);
+        } else if (place.src_width == 1) {
+            row_sums_narrow(row, place.width, out);
+        } else {
+            int done = 0;
+#if defined(__x86_64__)
+            if (simd_ && has_avx2()) done = row_sums_avx2(row, scratch_, place.width, out);
+#endif
+            row_sums(row, scratch_, done, place.width, out);
+        }
+    }
+
+    const LetterboxJob& job_;
+    const Scratch& scratch_;
+    bool simd_;
+    int16_t* sums_[2];
+    int row_of_[2] = {-1, -1};
+};
+
 void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
     const math::Letterbox& place = job.place;
     const int begin = static_cast<int>(static_cast<int64_t>(place.dst_height) * index / kBands);
@@ -145,31 +188,7 @@ void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
     float border[3];
     for (int c = 0; c < 3; ++c) border[c] = (static_cast<float>(job.pad) - job.mean[c]) / job.std[c];
 
-    const auto row_length = static_cast<size_t>(place.width) * 3;
-    int16_t* sums[2] = {s.rows + static_cast<size_t>(index) * 2 * row_length,
-                        s.rows + (static_cast<size_t>(index) * 2 + 1) * row_length};
-    int held[2] = {-1, -1};
-    const auto fetch = [&](int y, int other) {
-        for (int i = 0; i < 2; ++i) {
-            if (held[i] == y) return i;
-        }
-        const int i = held[0] == other ? 1 : 0;
-        const uint8_t* row = job.src + static_cast<ptrdiff_t>(y) * job.src_stride;
-        if (job.chroma) {
-            row_sums_nv12(job, y, s, sums[i]);
-        } else if (place.src_width == 1) {
-            row_sums_narrow(row, place.width, sums[i]);
-        } else {
-            int done = 0;
-#if defined(__x86_64__)
-            if (simd && has_avx2()) done = row_sums_avx2(row, s, place.width, sums[i]);
-#endif
-            row_sums(row, s, done, place.width, sums[i]);
-        }
-        held[i] = y;
-        return i;
-    };
-
+    RowSums rows(job, s, index, simd);
     for (int y = begin; y < end; ++y) {
         const size_t row_start = static_cast<size_t>(y) * static_cast<size_t>(place.dst_width);
         const int inner = y - place.top;
@@ -181,8 +200,8 @@ void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
         const math::Tap tap = math::resize_tap(inner, place.height, place.src_height, false);
         const int y0 = std::clamp(tap.index, 0, place.src_height - 1),
                   y1 = std::clamp(tap.index + 1, 0, place.src_height - 1);
-        const int first = fetch(y0, y1);
-        const int second = fetch(y1, y0);
+        const int16_t* first = rows.at(y0, y1);
+        const int16_t* second = rows.at(y1, y0);
         for (int c = 0; c < 3; ++c) {
             const size_t source = static_cast<size_t>(job.swap ? 2 - c : c) * static_cast<size_t>(place.width);
             float* out = job.dst + static_cast<size_t>(c) * plane + row_start;
@@ -193,8 +212,8 @@ void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
 #endif
                 return &blend_row;
             }();
-            blend_with(sums[first] + source, sums[second] + source, tap.c0, tap.c1, place.width, job.mean[c],
-                       job.std[c], out + place.left);
+            blend_with(first + source, second + source, tap.c0, tap.c1, place.width, job.mean[c], job.std[c],
+                       out + place.left);
             const int right = place.left + place.width;
             std::fill_n(out + right, place.dst_width - right, border[c]);
         }

@@ -46,27 +46,19 @@ struct ColumnTap {
     int c0, c1;
 };
 
-template <typename T>
-__global__ void __launch_bounds__(kWarp* kRows)
-    letterbox_kernel(const LetterboxJob* jobs, int width, int height, T* output, math::Letterbox* placements) {
-    TRTPOSE_SHARED(LetterboxJob, shared_job, 1);
-    TRTPOSE_SHARED(ColumnTap, columns, kColumns);
-    TRTPOSE_SHARED(math::Tap, rows, kRows);
-    const int lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y);
-    const int thread = warp * kWarp + lane;
-    const int tile_x = static_cast<int>(blockIdx.x) * kColumns, tile_y = static_cast<int>(blockIdx.y) * kRows;
-    const int image = static_cast<int>(blockIdx.z);
-
+/// The block's frame into shared memory.
+__device__ void load_job(const LetterboxJob* job, LetterboxJob* shared, int thread) {
     constexpr int kWords = static_cast<int>(sizeof(LetterboxJob) / sizeof(uint32_t));
     static_assert(kWords <= kWarp * kRows, "one word for each thread");
-    if (thread < kWords)
-        reinterpret_cast<uint32_t*>(shared_job)[thread] = reinterpret_cast<const uint32_t*>(jobs + image)[thread];
+    if (thread < kWords) reinterpret_cast<uint32_t*>(shared)[thread] = reinterpret_cast<const uint32_t*>(job)[thread];
     __syncthreads();
-    const LetterboxJob& job = *shared_job;
-    const math::Letterbox place = job.place;
-    if (placements && blockIdx.x == 0 && blockIdx.y == 0 && thread == 0) placements[image] = place;
+}
 
-    // The coordinates are made in double, which many GPUs are slow at: once for each column and row of the tile.
+/// Where the columns and rows of the tile at (tile_x, tile_y) come from, as far as they are inside of the frame. Made
+/// in double, which many GPUs are slow at: once for each of them.
+__device__ void make_taps(const LetterboxJob& job, int tile_x, int tile_y, int thread, ColumnTap* columns,
+                          math::Tap* rows) {
+    const math::Letterbox& place = job.place;
     if (thread < kColumns) {
         const int x = tile_x + thread - place.left;
         if (x >= 0 && x < place.width) {
@@ -80,53 +72,80 @@ __global__ void __launch_bounds__(kWarp* kRows)
             rows[thread - kColumns] = math::resize_tap(y, job.scale_y, place.src_height, false);
     }
     __syncthreads();
+}
+
+/// The two rows of the frame that one row of the output is made of.
+struct RowPair {
+    const uint8_t *first = nullptr, *second = nullptr, *first_chroma = nullptr, *second_chroma = nullptr;
+    int c0 = 0, c1 = 0;
+};
+
+__device__ RowPair rows_at(const LetterboxJob& job, const math::Letterbox& place, math::Tap tap) {
+    const int last = place.src_height - 1;
+    const int y0 = tap.index < 0 ? 0 : tap.index > last ? last : tap.index;
+    const int y1 = tap.index + 1 < 0 ? 0 : tap.index + 1 > last ? last : tap.index + 1;
+    RowPair out;
+    out.c0 = tap.c0;
+    out.c1 = tap.c1;
+    out.first = job.src + y0 * job.src_stride;
+    out.second = job.src + y1 * job.src_stride;
+    if (job.chroma) {
+        out.first_chroma = job.chroma + y0 / 2 * job.chroma_stride;
+        out.second_chroma = job.chroma + y1 / 2 * job.chroma_stride;
+    }
+    return out;
+}
+
+/// One resized pixel, in the network's order of colours.
+__device__ void resize(const LetterboxJob& job, const RowPair& rows, const ColumnTap tap, int* value) {
+    int p00[3], p01[3], p10[3], p11[3];
+    load_pixel(job, rows.first, rows.first_chroma, tap.first, p00);
+    load_pixel(job, rows.first, rows.first_chroma, tap.second, p01);
+    load_pixel(job, rows.second, rows.second_chroma, tap.first, p10);
+    load_pixel(job, rows.second, rows.second_chroma, tap.second, p11);
+#pragma unroll
+    for (int c = 0; c < 3; ++c) {
+        const int h0 = math::resize_row(p00[c], p01[c], tap.c0, tap.c1);
+        const int h1 = math::resize_row(p10[c], p11[c], tap.c0, tap.c1);
+        value[c] = math::resize_column(h0, h1, rows.c0, rows.c1);
+    }
+    if (job.swap) {
+        const int first = value[0];
+        value[0] = value[2];
+        value[2] = first;
+    }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kWarp* kRows)
+    letterbox_kernel(const LetterboxJob* jobs, int width, int height, T* output, math::Letterbox* placements) {
+    TRTPOSE_SHARED(LetterboxJob, shared_job, 1);
+    TRTPOSE_SHARED(ColumnTap, columns, kColumns);
+    TRTPOSE_SHARED(math::Tap, rows, kRows);
+    const int lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y);
+    const int thread = warp * kWarp + lane;
+    const int tile_x = static_cast<int>(blockIdx.x) * kColumns, tile_y = static_cast<int>(blockIdx.y) * kRows;
+    const int image = static_cast<int>(blockIdx.z);
+
+    load_job(jobs + image, shared_job, thread);
+    const LetterboxJob& job = *shared_job;
+    const math::Letterbox place = job.place;
+    if (placements && blockIdx.x == 0 && blockIdx.y == 0 && thread == 0) placements[image] = place;
+    make_taps(job, tile_x, tile_y, thread, columns, rows);
 
     const int out_y = tile_y + warp;
     if (out_y >= height) return;
     const size_t plane = static_cast<size_t>(width) * static_cast<size_t>(height);
     T* const out = output + static_cast<size_t>(image) * 3 * plane + static_cast<size_t>(out_y) * width;
     const bool inside = out_y >= place.top && out_y < place.top + place.height;
-
-    const uint8_t *row0 = nullptr, *row1 = nullptr, *chroma0 = nullptr, *chroma1 = nullptr;
-    int b0 = 0, b1 = 0;
-    if (inside) {
-        const math::Tap tap = rows[warp];
-        const int last = place.src_height - 1;
-        const int y0 = tap.index < 0 ? 0 : tap.index > last ? last : tap.index;
-        const int y1 = tap.index + 1 < 0 ? 0 : tap.index + 1 > last ? last : tap.index + 1;
-        b0 = tap.c0;
-        b1 = tap.c1;
-        row0 = job.src + y0 * job.src_stride;
-        row1 = job.src + y1 * job.src_stride;
-        if (job.chroma) {
-            chroma0 = job.chroma + y0 / 2 * job.chroma_stride;
-            chroma1 = job.chroma + y1 / 2 * job.chroma_stride;
-        }
-    }
+    const RowPair pair = inside ? rows_at(job, place, rows[warp]) : RowPair{};
 #pragma unroll
     for (int i = 0; i < kColumnsPerLane; ++i) {
         const int column = i * kWarp + lane, out_x = tile_x + column;
         if (out_x >= width) break;
         int value[3] = {job.pad, job.pad, job.pad};
-        if (inside && out_x >= place.left && out_x < place.left + place.width) {
-            const ColumnTap tap = columns[column];
-            int p00[3], p01[3], p10[3], p11[3];
-            load_pixel(job, row0, chroma0, tap.first, p00);
-            load_pixel(job, row0, chroma0, tap.second, p01);
-            load_pixel(job, row1, chroma1, tap.first, p10);
-            load_pixel(job, row1, chroma1, tap.second, p11);
-#pragma unroll
-            for (int c = 0; c < 3; ++c) {
-                const int h0 = math::resize_row(p00[c], p01[c], tap.c0, tap.c1);
-                const int h1 = math::resize_row(p10[c], p11[c], tap.c0, tap.c1);
-                value[c] = math::resize_column(h0, h1, b0, b1);
-            }
-            if (job.swap) {
-                const int first = value[0];
-                value[0] = value[2];
-                value[2] = first;
-            }
-        }
+        if (inside && out_x >= place.left && out_x < place.left + place.width)
+            resize(job, pair, columns[column], value);
 #pragma unroll
         for (int c = 0; c < 3; ++c)
             store(out + c * plane + out_x, (static_cast<float>(value[c]) - job.mean[c]) / job.std[c]);
