@@ -20,7 +20,7 @@ from trtpose.evaluate import evaluate
 from trtpose.skeletons import COCO
 from trtpose.spec import METADATA_KEY, ModelSpec
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DATA = Path(trtpose.__file__).parent / "data"
 MODEL = DATA / "demo.onnx"
 PICTURES = DATA / "demo"

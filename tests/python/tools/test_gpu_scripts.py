@@ -17,7 +17,7 @@ import pytest
 
 import trtpose
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = ("gpu_test", "gpu_bench")
 
 pytestmark = pytest.mark.skipif(not (ROOT / "tools" / "gpu_common.sh").is_file(), reason="not the source tree")
