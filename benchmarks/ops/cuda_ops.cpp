@@ -187,14 +187,14 @@ Heads make_heads(int side, int people, int anchors_each) {
 struct Outputs : families::OutputShapes {
     std::vector<const void*> data;
 
-    Outputs(const Heads& heads, int images, int side, bool half) {
+    Outputs(const Heads& heads, int images, int side, bool in_f16) {
         batch = images;
-        dtype = half ? DType::f16 : DType::f32;
+        dtype = in_f16 ? DType::f16 : DType::f32;
         input = {side, side};
         shapes = heads.shapes;
         for (auto& shape : shapes) shape[0] = images;
         for (const auto& values : heads.values)
-            data.push_back(half ? repeated<__half>(values) : repeated<float>(values));
+            data.push_back(in_f16 ? repeated<__half>(values) : repeated<float>(values));
     }
     ~Outputs() {
         for (const void* block : data) cudaFree(const_cast<void*>(block));

@@ -220,7 +220,7 @@ private:
         engine_.session.run(b.input, b.outputs, context);
         if (clock) mark(clock->inferred);
         b.reader->read(b.read_outputs, run.count, t, b.placements, b.read, context, [&] {
-            if (clock) mark(clock->decoded);
+            if (clock) mark(clock->selected);
         });
     }
 
@@ -250,8 +250,8 @@ private:
         const CudaEvent& inferred = engine_.stage_times ? arrival.inferred : arrival.done;
         times.network += elapsed_ms(arrival.letterboxed, inferred);
         if (engine_.stage_times) {
-            times.decode += elapsed_ms(arrival.inferred, arrival.decoded);
-            times.nms += elapsed_ms(arrival.decoded, arrival.done);
+            times.decode += elapsed_ms(arrival.inferred, arrival.selected);
+            times.nms += elapsed_ms(arrival.selected, arrival.done);
         }
         Planner planner(gpu_->memory.arrival(arrives_at));
         const ResultArrays results =

@@ -35,7 +35,7 @@ inline cudaStream_t cuda_stream(void* stream) {
 
 /// One run whose results are on their way to the host, and its clock.
 struct Arrival {
-    CudaEvent begun{true}, letterboxed{true}, inferred{true}, decoded{true}, done{true};
+    CudaEvent begun{true}, letterboxed{true}, inferred{true}, selected{true}, done{true};
     const Run* run = nullptr;  ///< null: nothing is on its way
 };
 
