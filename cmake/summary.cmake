@@ -20,12 +20,9 @@ if(TRTPOSE_TENSORRT_MODULES)
   message(STATUS "  TensorRT          modules for ${_trtpose_tensorrt}; the libraries are looked for when an engine is opened")
 elseif(TRTPOSE_TENSORRT_FOUND)
   message(STATUS "  TensorRT          headers of ${_trtpose_tensorrt}, but no modules without CUDA")
-elseif(TensorRT_PACKAGE_VERSION)
-  message(STATUS "  TensorRT          ${TensorRT_PACKAGE_VERSION} without headers: no engines for NVIDIA GPUs "
-    "(TRTPOSE_TENSORRT_DOWNLOAD_HEADERS, or set TRTPOSE_TENSORRT_INCLUDE_DIR)")
 else()
-  message(STATUS "  TensorRT          not found: no engines for NVIDIA GPUs (set TENSORRT_ROOT or "
-    "TRTPOSE_TENSORRT_INCLUDE_DIR)")
+  message(STATUS "  TensorRT          no headers: no modules (TRTPOSE_TENSORRT_DOWNLOAD_HEADERS fetches them; or set "
+    "TENSORRT_ROOT or TRTPOSE_TENSORRT_INCLUDE_DIR)")
 endif()
 message(STATUS "  Python module     ${TRTPOSE_BUILD_PYTHON}")
 message(STATUS "  tests             ${TRTPOSE_BUILD_TESTS}")

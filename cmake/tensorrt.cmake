@@ -1,19 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-# Which modules for TensorRT are built: one for each major version whose headers are at hand. Sets
+# Which modules for TensorRT are built: one for each major version whose headers are given, found or fetched. Sets
 #   TRTPOSE_TENSORRT_MODULES (as 8;10;11, 1 for TensorRT for RTX) and, for each, TRTPOSE_TENSORRT_HEADERS_<major>, TRTPOSE_TENSORRT_VERSION_<major>
 set(TRTPOSE_TENSORRT_INCLUDE_DIR "" CACHE STRING
-  "Folders with TensorRT's headers, one for each major version to serve (8.6, 10, 11, RTX); empty: the one found")
-option(TRTPOSE_TENSORRT_DOWNLOAD_HEADERS
-  "Download headers from NVIDIA's repository where only TensorRT's libraries are found" OFF)
-set(TRTPOSE_TENSORRT_HEADERS_TAG "" CACHE STRING "Tag to download, as v11.1; empty: the version of the PyPI package")
-set(TRTPOSE_TENSORRT_HEADERS_URL "https://github.com/NVIDIA/TensorRT/archive/refs/tags" CACHE STRING
-  "Where archives of tags are")
-mark_as_advanced(TRTPOSE_TENSORRT_HEADERS_URL)
+  "Folders with TensorRT's headers, one for each major version to serve (8.6, 10, 11, RTX); empty: found or fetched")
+include(tensorrt_headers)
 
+if(POLICY CMP0144)
+  cmake_policy(SET CMP0144 NEW)  # TENSORRT_ROOT, as NVIDIA spells it
+endif()
 find_package(TensorRT QUIET)
 set(_trtpose_folders ${TRTPOSE_TENSORRT_INCLUDE_DIR})
-if(NOT _trtpose_folders AND TensorRT_FOUND)
-  set(_trtpose_folders "${TensorRT_INCLUDE_DIR}")
+if(NOT _trtpose_folders)
+  set(_trtpose_majors 8 10 11)
+  if(TensorRT_FOUND)
+    set(_trtpose_folders "${TensorRT_INCLUDE_DIR}")
+    string(REGEX MATCH "^[0-9]+" _major "${TensorRT_VERSION}")
+    if(NOT TensorRT_VERSION MATCHES "^8\\.[0-5]\\.")
+      list(REMOVE_ITEM _trtpose_majors "${_major}")
+    endif()
+  endif()
+  if(TRTPOSE_HAVE_CUDA AND TRTPOSE_TENSORRT_DOWNLOAD_HEADERS)
+    trtpose_tensorrt_headers("${_trtpose_majors}" _trtpose_fetched)
+    list(APPEND _trtpose_folders ${_trtpose_fetched})
+  endif()
 endif()
 set(TRTPOSE_TENSORRT_MODULES "")
 set(TRTPOSE_TENSORRT_FOUND "")
