@@ -1,24 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading outputs takes no memory of its own: every operator new of this program is counted.
+// Reading outputs takes no memory of its own.
 #include <gtest/gtest.h>
-
-#include <cstdlib>
-#include <new>
 
 #include "core/buffer.hpp"
 #include "families/family_example.hpp"
-
-namespace {
-thread_local int taken = 0;
-}  // namespace
-
-void* operator new(size_t bytes) {
-    ++taken;
-    if (void* block = std::malloc(bytes ? bytes : 1)) return block;
-    throw std::bad_alloc();
-}
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete(void* block, size_t) noexcept { std::free(block); }
+#include "support/counted_new.hpp"
 
 namespace trtpose::test {
 namespace {
@@ -48,14 +34,14 @@ TEST(FamilyMemory, ReadingTakesNone) {
                     held.data(),
                     {scratch.data(), scratch.size()},
                     {&count, {boxes.data(), scores.data(), class_ids.data(), keypoints.data()}}};
-                const int before = taken;
+                const int before = calls_of_new();
                 reader->read(data, 1, t, &placement, buffers, {}, {});
-                EXPECT_EQ(taken, before);
+                EXPECT_EQ(calls_of_new(), before);
                 EXPECT_GT(count, 0);
             }
         }
     }
-    EXPECT_GT(taken, 0);  // it counts
+    EXPECT_GT(calls_of_new(), 0);  // it counts
 }
 
 }  // namespace
