@@ -67,6 +67,7 @@ def check(
     max_extra: float = 0.0,
     max_drop: float = MAX_DROP,
     on_error: Callable[[InputError], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Agreement:
@@ -86,8 +87,7 @@ def check(
         score: poses count from this score on.
         tolerance_px: median keypoint error at most, in pixels of the frame; by default :data:`TOLERANCES` has it.
         min_matched, max_extra, max_drop: as in :class:`Limits`.
-        on_error: called for a picture that cannot be read, which is then left out; without it the error is raised.
-        progress: called with the number of pictures done and their total.
+        on_error, on_warning, progress: as in :func:`trtpose.evaluate.evaluate`.
         max_pixels: larger pictures are refused.
 
     Raises:
@@ -104,8 +104,10 @@ def check(
     frames = _infer_both(engines, paths, conf, on_error=on_error, progress=progress, max_pixels=max_pixels)
     if not frames:
         raise InputError(f"{images}: none of the {len(paths)} pictures could be used; check the folder")
+    # What there is to say of pictures was said in their first reading, and annotations are the same for both.
     quiet = None if on_error is None else _ignore
-    first, second = (_side(engine, _metrics(engine, images, annotations, quiet, max_pixels)) for engine in engines)
+    first = _side(engines[0], _metrics(engines[0], images, annotations, quiet, on_warning, max_pixels))
+    second = _side(engines[1], _metrics(engines[1], images, annotations, quiet, _ignore, max_pixels))
     if tolerance_px is None:
         limits = Limits(TOLERANCES[second.arithmetic], min_matched, max_extra, max_drop)
     return compare(frames, first, second, limits=limits, score=score)
@@ -153,18 +155,21 @@ def _metrics(
     images: str | os.PathLike[str],
     annotations: str | os.PathLike[str] | None,
     on_error: Callable[[InputError], None] | None,
+    on_warning: Callable[[str], None] | None,
     max_pixels: int,
 ) -> Mapping[str, float] | None:
     if annotations is None:
         return None
     from .evaluate import evaluate
 
-    return evaluate(engine, Path(images), Path(annotations), on_error=on_error, max_pixels=max_pixels)
+    return evaluate(
+        engine, Path(images), Path(annotations), on_error=on_error, on_warning=on_warning, max_pixels=max_pixels
+    )
 
 
-def _ignore(error: InputError) -> None:
-    """What on_error is in the second reading of pictures whose errors were reported in the first."""
-    del error
+def _ignore(what: object) -> None:
+    """For what was said before."""
+    del what
 
 
 def _pictures(images: str | os.PathLike[str]) -> list[Path]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,11 +15,12 @@ from ._files import describe
 from ._optional import require
 from .errors import InputError
 from .skeletons import skeleton_for
-from .sources import MAX_PIXELS, batches
+from .sources import MAX_PIXELS, Frame, batches
 from .spec import ModelSpec
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .results import Poses
 
 __all__ = ["CONF", "METRICS", "evaluate"]
 
@@ -35,6 +37,9 @@ gives lower and incomparable figures.
 _PER_PICTURE = 20
 """The COCO keypoint evaluation counts the best 20 of a category in a picture; more are not kept."""
 
+_AREA_OF_BOX = 0.53
+"""Share of its box that a person fills, in the evaluations of sets whose annotations have no area (CrowdPose)."""
+
 _MAX_JSON = 2 << 30
 
 
@@ -43,7 +48,7 @@ class _Truth:
     dataset: dict[str, Any]
     images: list[tuple[int, str]]
     categories: dict[int, int]
-    use_area: bool
+    warnings: list[str]
 
 
 def evaluate(
@@ -55,6 +60,7 @@ def evaluate(
     iou: float | None = None,
     max_det: int | None = None,
     on_error: Callable[[InputError], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> dict[str, float]:
@@ -63,6 +69,9 @@ def evaluate(
     Only the pictures that the annotation file lists are read; others in the folder play no part. The similarity is OKS
     with the sigmas of the model spec, or COCO's where the spec has none and the keypoints are COCO's.
 
+    OKS sets distances against the area of the annotated person. One without ``area`` is counted by 0.53 of its box; one
+    of area 0 matches only keypoints without any error, as in COCO's own evaluation.
+
     Args:
         engine: the model; its batch size is used.
         images: folder of the pictures.
@@ -70,6 +79,8 @@ def evaluate(
         conf, iou, max_det: thresholds of this run; None keeps the engine's.
         on_error: called for a picture that is missing or cannot be read, which is then left out of the evaluation;
             without it the error is raised.
+        on_warning: called with a sentence about annotations that do not count as they might seem to; without it
+            Python's ``warnings`` has them, as :class:`UserWarning`.
         progress: called with the number of pictures done and their total.
         max_pixels: larger pictures are refused.
 
@@ -78,8 +89,8 @@ def evaluate(
         is of the size in question.
 
     Raises:
-        InputError: the annotations are not COCO keypoint annotations or do not fit the model, the folder does not
-            exist, or no picture could be used.
+        InputError: the annotations are not COCO keypoint annotations or do not fit the model, nobody in them has an
+            area, the folder does not exist, or no picture could be used.
         DeviceError: faster-coco-eval is not installed.
     """
     folder = Path(images)
@@ -88,24 +99,33 @@ def evaluate(
     sigmas = _sigmas(engine)
     truth = _load(Path(annotations), engine.spec)
     coco: Any = require("faster_coco_eval", package="faster-coco-eval", extra="eval", purpose="the evaluation")
+    for text in truth.warnings:
+        (on_warning or warnings.warn)(text)
 
-    results: list[dict[str, Any]] = []
-    used: list[int] = []
     # Pictures by name, not by Sources' rules: a name with * or one that looks like a camera number is still a picture.
     paths = [_find(folder, name) for _, name in truth.images]
-    size = max(engine.batch, 1)
-    with batches(paths, size, on_error=on_error, progress=progress, max_pixels=max_pixels) as found:
-        for batch in found:
-            frames = [frame.image for frame in batch if frame.image is not None]
-            for frame, poses in zip(batch, engine.infer(frames, conf=conf, iou=iou, max_det=max_det), strict=True):
-                image_id = truth.images[frame.position][0]
-                used.append(image_id)
-                for class_id in truth.categories:
-                    best = poses[poses.class_ids == class_id][:_PER_PICTURE]
-                    results.extend(best.to_coco(image_id, truth.categories))
+    with batches(paths, max(engine.batch, 1), on_error=on_error, progress=progress, max_pixels=max_pixels) as found:
+        used, results = _infer(found, truth, lambda frames: engine.infer(frames, conf=conf, iou=iou, max_det=max_det))
     if not used:
         raise InputError(f"{folder}: none of the {len(paths)} annotated pictures could be used; check the folder")
     return _score(coco, truth, results, used, sigmas)
+
+
+def _infer(
+    found: Iterator[list[Frame]], truth: _Truth, infer: Callable[[list[Any]], list[Poses]]
+) -> tuple[list[int], list[dict[str, Any]]]:
+    """The ids of the pictures that could be read, and what was found in them in COCO's form."""
+    used: list[int] = []
+    results: list[dict[str, Any]] = []
+    for batch in found:
+        frames = [frame.image for frame in batch if frame.image is not None]
+        for frame, poses in zip(batch, infer(frames), strict=True):
+            image_id = truth.images[frame.position][0]
+            used.append(image_id)
+            for class_id in truth.categories:
+                best = poses[poses.class_ids == class_id][:_PER_PICTURE]
+                results.extend(best.to_coco(image_id, truth.categories))
+    return used, results
 
 
 def _sigmas(engine: Engine) -> tuple[float, ...]:
@@ -137,12 +157,7 @@ def _score(
     ground = coco.COCO(truth.dataset, print_function=silent)
     found = ground.loadRes(results)
     judge = coco.COCOeval_faster(
-        ground,
-        found,
-        iouType="keypoints",
-        print_function=silent,
-        kpt_oks_sigmas=list(sigmas),
-        use_area=truth.use_area,
+        ground, found, iouType="keypoints", print_function=silent, kpt_oks_sigmas=list(sigmas), use_area=True
     )
     judge.params.imgIds = sorted(used)
     judge.evaluate()
@@ -220,6 +235,9 @@ class _Annotations:
         if crowd not in (0, 1):
             raise self.wrong(f"{where} has iscrowd {crowd!r}, not 0 or 1")
         area = entry.get("area")
+        labelled = entry.get("num_keypoints", sum(1 for value in points[2::3] if value > 0))
+        if not _is_whole(labelled) or labelled < 0:
+            raise self.wrong(f"{where} has num_keypoints {labelled!r}, not a whole number from 0 on")
         if area is not None and (not _are_numbers([area], 1) or area < 0):
             raise self.wrong(f"{where} has an `area` that is not a number from 0 on")
         return {
@@ -229,8 +247,40 @@ class _Annotations:
             "area": None if area is None else float(area),
             "iscrowd": int(crowd),
             "keypoints": [float(value) for value in points],
-            "num_keypoints": sum(1 for value in points[2::3] if value > 0),
+            "num_keypoints": labelled,
         }
+
+    def fill_areas(self, persons: list[dict[str, Any]], numbers: list[int]) -> list[str]:
+        """Give the persons without an area 0.53 of their box; sentences on those and on persons of area 0.
+
+        Args:
+            persons: as :meth:`person` gives them.
+            numbers: the place of each in the file.
+        """
+        found: list[str] = []
+        lacking = [i for i, person in enumerate(persons) if person["area"] is None]
+        for i in lacking:
+            persons[i]["area"] = _AREA_OF_BOX * persons[i]["bbox"][2] * persons[i]["bbox"][3]
+        if lacking:
+            found.append(
+                f"{self.path}: {len(lacking)} of {len(persons)} annotated persons, the first annotations"
+                f"[{numbers[lacking[0]]}], without `area`; counted by {_AREA_OF_BOX:g} of the box, as for CrowdPose"
+            )
+        # The others are crowds and persons without keypoints, which nobody has to find.
+        counted = [i for i, person in enumerate(persons) if person["num_keypoints"] > 0 and not person["iscrowd"]]
+        empty = [i for i in counted if persons[i]["area"] == 0]
+        if empty and len(empty) == len(counted):
+            raise InputError(
+                f"{self.path}: every annotated person has an area of 0, by which OKS divides the distances, so that "
+                "nothing can match; write the area of each in square pixels, or leave `area` out to count by the boxes"
+            )
+        if empty:
+            found.append(
+                f"{self.path}: {len(empty)} of {len(persons)} annotated persons, the first annotations"
+                f"[{numbers[empty[0]]}], with an area of 0; OKS divides by it, so that only keypoints without any "
+                "error match, as in COCO's evaluation"
+            )
+        return found
 
 
 def _load(path: Path, spec: ModelSpec) -> _Truth:
@@ -240,25 +290,24 @@ def _load(path: Path, spec: ModelSpec) -> _Truth:
     categories = _match_categories(file.parts["categories"], spec, file.wrong)
     wanted = set(categories.values())
     kept: list[dict[str, Any]] = []
-    use_area = True
+    numbers: list[int] = []
     for number, entry in enumerate(file.parts["annotations"]):
         category = entry.get("category_id")
         if not _is_whole(category) or category not in wanted or "keypoints" not in entry:
             continue
         person = file.person(number, images, spec.keypoints)
-        if person["area"] is None:
-            use_area = False
-            person["area"] = float(person["bbox"][2] * person["bbox"][3])
+        numbers.append(number)
         # Unique ids matter to the matching and are often repeated in files made by hand.
         kept.append({"id": len(kept) + 1, **person})
     if not kept:
         raise file.wrong(f"annotates nobody with keypoints in the categories of the model ({', '.join(spec.names)})")
+    notes = file.fill_areas(kept, numbers)
     dataset = {
         "images": [{"id": image_id, "file_name": name} for image_id, name in images.items()],
         "categories": [entry for entry in file.parts["categories"] if entry["id"] in wanted],
         "annotations": kept,
     }
-    return _Truth(dataset, list(images.items()), categories, use_area)
+    return _Truth(dataset, list(images.items()), categories, notes)
 
 
 def _match_categories(

@@ -237,3 +237,15 @@ def test_a_trained_network_in_fp16(shared: Path, tmp_path: Path):
     assert result.limits.tolerance_px == TOLERANCES["fp16"]
     assert result.passed, result.verdict
     assert 0 < result.keypoint_px.median < 0.2
+
+
+def test_what_annotations_lack_is_said_once(tmp_path: Path):
+    document = json.loads((DEMO / "demo" / "annotations.json").read_text())
+    del document["annotations"][0]["area"]
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    said: list[str] = []
+    model = DEMO / "demo.onnx"
+    result = check(model, model, DEMO / "demo", annotations=tmp_path / "a.json", on_warning=said.append, **OPTIONS)
+    assert result.passed, result.verdict
+    assert len(said) == 1
+    assert "without `area`" in said[0]

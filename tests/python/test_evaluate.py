@@ -12,87 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support import PERSON, FakeEngine, picture, spec_with, write_picture
+from evaluate_support import K, Scene, person
+from support import spec_with
 from trtpose.errors import DeviceError, InputError
 from trtpose.evaluate import CONF, METRICS, evaluate, table
-from trtpose.results import Poses
 from trtpose.skeletons import COCO
-from trtpose.spec import ModelSpec
 
 pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
-
-SHAPE = (480, 640)
-K = PERSON.keypoints
-
-
-def person(left: float, top: float, size: float, keypoints: int = K) -> tuple[list[float], np.ndarray]:
-    """A box (left, top, width, height) and keypoints on a grid within it."""
-    steps = np.arange(keypoints)
-    points = np.stack(
-        [left + size * (0.1 + 0.8 * (steps % 4) / 3), top + size * (0.1 + 0.8 * steps / keypoints)], axis=1
-    )
-    return [left, top, size, size], points.astype(np.float32)
-
-
-class Scene:
-    """Pictures, what is annotated in them, and what the stand-in finds."""
-
-    def __init__(self, folder: Path, spec: ModelSpec = PERSON) -> None:
-        self.folder = folder
-        self.spec = spec
-        self.document: dict[str, Any] = {
-            "images": [],
-            "annotations": [],
-            "categories": [{"id": 1, "name": "person"}],
-        }
-        self.found: list[list[tuple[list[float], np.ndarray, float]]] = []
-
-    def add_picture(self, *found: tuple[list[float], np.ndarray, float], name: str | None = None) -> int:
-        number = len(self.found)
-        name = name or f"{number:03}.png"
-        image = picture(*SHAPE, seed=1)
-        # The stand-in tells the pictures apart by this pixel, which PNG keeps.
-        image[0, 0] = (number % 256, number // 256, 7)
-        write_picture(self.folder / name, image)
-        self.found.append(list(found))
-        self.document["images"].append({"id": 1000 + number, "file_name": name, "height": 480, "width": 640})
-        return 1000 + number
-
-    def annotate(self, image_id: int, box: list[float], points: np.ndarray, **fields: Any) -> None:
-        keypoints = np.concatenate([points, np.full((len(points), 1), 2.0)], axis=1)
-        self.document["annotations"].append(
-            {
-                "id": len(self.document["annotations"]) + 1,
-                "image_id": image_id,
-                "category_id": 1,
-                "bbox": box,
-                "area": box[2] * box[3],
-                "iscrowd": 0,
-                "num_keypoints": len(points),
-                "keypoints": keypoints.reshape(-1).tolist(),
-                **fields,
-            }
-        )
-
-    def engine(self, **options: Any) -> FakeEngine:
-        def answer(frame: np.ndarray) -> Poses:
-            number = int(frame[0, 0, 0]) + 256 * int(frame[0, 0, 1])
-            found = self.found[number]
-            if not found:
-                return Poses.empty(SHAPE, self.spec)
-            boxes = [[b[0], b[1], b[0] + b[2], b[1] + b[3]] for b, _, _ in found]
-            points = np.stack([np.concatenate([p, np.ones((len(p), 1))], axis=1) for _, p, _ in found])
-            return Poses(boxes, [s for *_, s in found], np.zeros(len(found), int), points, SHAPE, self.spec)
-
-        return FakeEngine(spec=self.spec, answer=answer, **options)
-
-    def write(self) -> Path:
-        path = self.folder / "people.json"
-        path.write_text(json.dumps(self.document))
-        return path
-
-    def run(self, **options: Any) -> dict[str, float]:
-        return evaluate(self.engine(), self.folder, self.write(), **options)
 
 
 @pytest.fixture
@@ -294,7 +220,61 @@ def test_annotations_without_area(scene: Scene):
     scene.annotate(scene.add_picture((*one, 0.9)), *one)
     for entry in scene.document["annotations"]:
         del entry["area"]
-    assert scene.run()["AP"] == pytest.approx(1.0)
+    said: list[str] = []
+    assert scene.run(on_warning=said.append)["AP"] == pytest.approx(1.0)
+    with pytest.warns(UserWarning, match=r"1 of 1 annotated persons, the first annotations\[0\], without `area`"):
+        scene.run()
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("lacking", [{}, {"area": None}], ids=["no field", "null"])
+def test_a_missing_area_touches_its_own_person_alone(scene: Scene, lacking: dict[str, Any]):
+    """Two persons of 200², each found 8 px off; only the first has no area. 0.53 of its box makes its OKS worse; the
+    other keeps its own, whatever the first is counted by."""
+    sides = person(20, 100, 200), person(350, 100, 200)
+    image = scene.add_picture(*[(box, points + np.float32([8, 0]), 0.9) for box, points in sides])
+    for side in sides:
+        scene.annotate(image, *side)
+    whole = scene.run()["AP"]
+    first = scene.document["annotations"][0]
+    del first["area"]
+    first.update(lacking)
+    said: list[str] = []
+    missing = scene.run(on_warning=said.append)["AP"]
+    assert len(said) == 1
+    assert "1 of 2 annotated persons, the first annotations[0], without `area`; counted by 0.53 of the box" in said[0]
+    first["area"] = 0.53 * 200 * 200
+    written = scene.run()["AP"]
+    assert missing == written < whole
+    for entry in scene.document["annotations"]:
+        entry["area"] = 0.53 * 200 * 200
+    assert scene.run()["AP"] < missing  # as all of them were counted once
+
+
+@pytest.mark.parametrize("fields", [{"area": 0}, {"area": 0.0}, {"area": None, "bbox": [50, 50, 0, 90]}])
+def test_areas_that_are_all_0_are_refused(scene: Scene, fields: dict[str, Any]):
+    one, far = person(50, 50, 200), person(350, 200, 200)
+    image = scene.add_picture((*one, 0.9))
+    scene.annotate(image, *one, **fields)
+    scene.annotate(image, *far, iscrowd=1)  # a crowd has an area of its own and nobody has to find it
+    scene.annotate(image, *far, keypoints=[0] * (3 * K), num_keypoints=0)
+    with pytest.raises(InputError, match="every annotated person has an area of 0, by which OKS divides") as caught:
+        scene.run()
+    assert str(caught.value).startswith(f"{scene.folder / 'people.json'}: ")
+    assert "leave `area` out to count by the boxes" in str(caught.value)
+
+
+def test_an_area_of_0_among_others_is_told(scene: Scene):
+    one, two = person(50, 50, 200), person(350, 200, 200)
+    image = scene.add_picture((*one, 0.9), (two[0], two[1] + 1, 0.8))
+    scene.annotate(image, *one, area=0)
+    scene.annotate(image, *two, area=0)
+    scene.annotate(scene.add_picture(), *two)
+    said: list[str] = []
+    # The one without any error matches, the one that is a pixel off does not; the third is not found.
+    assert scene.run(on_warning=said.append)["AR50"] == pytest.approx(1 / 3, abs=1e-6)
+    assert len(said) == 1
+    assert "2 of 3 annotated persons, the first annotations[0], with an area of 0" in said[0]
 
 
 def test_repeated_annotation_ids_do_no_harm(scene: Scene):
@@ -356,6 +336,8 @@ def test_annotation_files_that_cannot_be_read(scene: Scene):
         ("annotations", {"area": -1}, "has an `area` that is not"),
         ("annotations", {"bbox": None}, "lacks a `bbox`"),
         ("annotations", {"iscrowd": 2}, "has iscrowd 2"),
+        ("annotations", {"num_keypoints": -1}, "has num_keypoints -1, not a whole number"),
+        ("annotations", {"num_keypoints": "all"}, "has num_keypoints 'all'"),
         ("annotations", {"area": "big"}, "has an `area` that is not a number"),
         ("annotations", {"category_id": None}, "annotates nobody"),
         ("annotations", {"category_id": 9}, "annotates nobody"),
@@ -411,7 +393,7 @@ def test_damaged_annotations_give_an_error_or_figures(scene: Scene, seed: int):
                 entry[key] = rng.choice(values)
             path.write_text(json.dumps(document))
         try:
-            metrics = evaluate(engine, scene.folder, path, on_error=lambda _: None)
+            metrics = evaluate(engine, scene.folder, path, on_error=lambda _: None, on_warning=lambda _: None)
         except InputError:
             bad += 1
         else:

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from .console import Progress, check_json, complain, write_json
+from .console import Progress, check_json, complain, warn, write_json
 from .values import fraction, number, size
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             max_extra=args.max_extra,
             max_drop=args.max_drop,
             on_error=report,
+            on_warning=lambda text: warn(text, progress),
             progress=progress.at,
         )
     if args.json is not None:

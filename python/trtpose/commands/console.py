@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from .._files import check_writable, refuse_overwrite, write_text
 
-__all__ = ["INTERRUPTED", "Progress", "check_json", "complain", "counted", "one_line", "write_json"]
+__all__ = ["INTERRUPTED", "Progress", "check_json", "complain", "counted", "one_line", "warn", "write_json"]
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
@@ -116,7 +116,15 @@ def one_line(text: str) -> str:
 
 def complain(text: str, progress: Progress | None = None) -> None:
     """Print an error on stderr."""
-    line = f"error: {text}"
+    _on_stderr(f"error: {text}", progress)
+
+
+def warn(text: str, progress: Progress | None = None) -> None:
+    """Print on stderr what does not stop the work and changes what comes of it."""
+    _on_stderr(f"warning: {text}", progress)
+
+
+def _on_stderr(line: str, progress: Progress | None) -> None:
     if progress is not None:
         progress.line(line, sys.stderr)
     else:

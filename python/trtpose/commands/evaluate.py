@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import options
-from .console import Progress, check_json, complain, write_json
+from .console import Progress, check_json, complain, warn, write_json
 from .options import add_model, add_thresholds
 
 if TYPE_CHECKING:
@@ -37,12 +37,17 @@ def run(args: argparse.Namespace) -> int:
     conf = evaluate.CONF if args.conf is None else args.conf
     engine = options.open_engine(args)
     failures = 0
+    warnings: list[str] = []
     with Progress(None, "picture", quiet=args.quiet) as progress:
 
         def report(error: InputError) -> None:
             nonlocal failures
             failures += 1
             complain(str(error), progress)
+
+        def note(text: str) -> None:
+            warnings.append(text)
+            warn(text, progress)
 
         metrics = evaluate.evaluate(
             engine,
@@ -52,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
             iou=args.iou,
             max_det=args.max_det,
             on_error=report,
+            on_warning=note,
             progress=progress.at,
         )
     if args.json is not None:
@@ -61,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
             "backend": engine.backend,
             "precision": engine.precision,
         }
-        write_json(args.json, {"metrics": metrics, **identity, "imgsz": list(engine.imgsz), "conf": conf})
+        rest = {"imgsz": list(engine.imgsz), "conf": conf, "warnings": warnings}
+        write_json(args.json, {"metrics": metrics, **identity, **rest})
     if not args.quiet and args.json != "-":
         print(evaluate.table(metrics))
     return 1 if failures else 0

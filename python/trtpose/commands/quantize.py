@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import InputError
-from .console import Progress, complain
+from .console import Progress, complain, warn
 from .values import count, size
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -77,6 +77,9 @@ def run(args: argparse.Namespace) -> int:
             failures.append(error)
             complain(str(error), progress)
 
+        def note(text: str) -> None:
+            warn(text, progress)
+
         common: dict[str, Any] = {
             "output": args.output,
             "count": args.count,
@@ -90,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
             "limit": args.limit,
             "progress": progress.stage,
             "on_error": report,
+            "on_warning": note,
         }
         within = _half(args, common, say) if args.no_int8 else _int8(args, common, say)
     return 1 if failures or not within else 0

@@ -112,6 +112,7 @@ def convert(
     limit: int = MEASURED,
     progress: Progress | None = None,
     on_error: Callable[[InputError], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> HalfResult:
     """Write an FP16 ONNX; inputs, outputs and raw heads stay float32.
 
@@ -133,9 +134,7 @@ def convert(
     pictures = open_pictures(calib, source.spec, source.size, count=count, on_error=on_error)
     tensors = converted(source.graph.model, keep=keep)
     largest = _largest(source, tensors, pictures, batch, progress)
-    at_risk = {
-        name: value for name, value in largest.items() if value * HEADROOM > LARGEST or 0 < value < SMALLEST_NORMAL
-    }
+    at_risk = {name: value for name, value in largest.items() if _is_at_risk(value)}
     kept = [*keep, *(node for name in at_risk for node in tensors[name])]
     result = to_fp16(source.graph.model, keep=kept)
     safe = {name: value for name, value in largest.items() if name not in at_risk}
@@ -151,11 +150,15 @@ def convert(
     )
     if measure:
         with tempfile.TemporaryDirectory(prefix="trtpose-") as folder:
-            judge, on = judge_for(source, pictures, annotations, images, Path(calib), limit, Path(folder))
+            judge, on = judge_for(source, pictures, annotations, images, Path(calib), limit, Path(folder), on_warning)
             report = replace(report, **_measured(judge, on, source, kept, Path(folder) / "rounded.onnx"))
     with _files.atomic_path(target) as temporary:
         temporary.write_bytes(result.model.SerializeToString(deterministic=True))
     return HalfResult(target, result.model, report)
+
+
+def _is_at_risk(largest: float) -> bool:
+    return largest * HEADROOM > LARGEST or 0 < largest < SMALLEST_NORMAL
 
 
 def _largest(

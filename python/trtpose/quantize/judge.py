@@ -33,6 +33,9 @@ _CONF = 0.25
 """Confidence from which on the judged network may find a pose again."""
 
 
+Warn = Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What a network is worth.
@@ -78,13 +81,22 @@ class ApJudge(Judge):
         annotations: COCO keypoint annotations of them.
         limit: pictures at most, evenly spread over the file.
         folder: for a temporary file.
+        on_warning: as in :func:`trtpose.evaluate.evaluate`, but called once for each sentence.
     """
 
     kind = "AP"
 
     def __init__(
-        self, spec: ModelSpec, size: tuple[int, int], images: Path, annotations: Path, limit: int, folder: Path
+        self,
+        spec: ModelSpec,
+        size: tuple[int, int],
+        images: Path,
+        annotations: Path,
+        limit: int,
+        folder: Path,
+        on_warning: Warn | None = None,
     ) -> None:
+        self._on_warning, self._said = on_warning, set[str]()
         self._options = _Options(spec, size)
         self._images = images
         self._annotations = _subset(annotations, limit, folder)
@@ -97,9 +109,16 @@ class ApJudge(Judge):
             engine,
             self._images,
             self._annotations,
+            on_warning=None if self._on_warning is None else self._warn,
             progress=lambda _done, _total: times.append(engine.timings.get("network", 0.0)),
         )
         return Measurement(100 * metrics["AP"], float(np.median(times)), metrics)
+
+    def _warn(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            if self._on_warning is not None:
+                self._on_warning(text)
 
 
 def _subset(annotations: Path, limit: int, folder: Path) -> Path:
@@ -182,9 +201,6 @@ def _likeness(frames: list[tuple[str, Poses, Poses]]) -> float:
     return 100 * float(np.mean(found)) if found else float("nan")
 
 
-Progress = Callable[[str], None]
-
-
 def judge_for(
     source: Source,
     pictures: Pictures,
@@ -193,10 +209,11 @@ def judge_for(
     calib: Path,
     limit: int,
     folder: Path,
+    on_warning: Warn | None = None,
 ) -> tuple[Judge, str]:
     where = Path(images) if images else calib
     if annotations is not None:
-        ap = ApJudge(source.spec, source.size, where, Path(annotations), limit, folder)
+        ap = ApJudge(source.spec, source.size, where, Path(annotations), limit, folder, on_warning)
         return ap, f"{ap.pictures} annotated pictures"
     if not where.is_dir():
         raise InputError(f"{where}: no such folder of pictures to measure on; give a folder with --images")

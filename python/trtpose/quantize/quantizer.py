@@ -53,6 +53,7 @@ def quantize(
     report: Say | None = None,
     progress: Progress | None = None,
     on_error: Callable[[InputError], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
     **values: Unpack[OptionValues],
 ) -> QuantizeResult:
     """Write an INT8 ONNX with explicit Q/DQ pairs, and find out what it loses.
@@ -86,6 +87,7 @@ def quantize(
         progress: called with the stage, what is done and the total.
         on_error: called for a calibration picture that cannot be read, which is then left out; without it the error is
             raised.
+        on_warning: as in :func:`trtpose.evaluate.evaluate`.
 
     Raises:
         ModelError: the network cannot be read or quantised.
@@ -99,11 +101,18 @@ def quantize(
     if not place(source.graph, options.keep).convolutions:
         raise InputError(f"{source.path}: keep leaves no convolution to quantise; name fewer")
     pictures = open_pictures(calib, source.spec, source.size, count=options.count, on_error=on_error)
-    return _quantise(source, pictures, Path(calib), target, options, say, tick)
+    return _quantise(source, pictures, Path(calib), target, options, say, tick, on_warning)
 
 
 def _quantise(
-    source: Source, pictures: Pictures, calib: Path, target: Path, options: Options, say: Say, tick: Progress
+    source: Source,
+    pictures: Pictures,
+    calib: Path,
+    target: Path,
+    options: Options,
+    say: Say,
+    tick: Progress,
+    on_warning: Callable[[str], None] | None,
 ) -> QuantizeResult:
     found, cached = histograms(source, pictures, options.batch, options.cache, say, tick)
     reaches = {name: ranges.reach(histogram, options.method) for name, histogram in found.items()}
@@ -114,7 +123,7 @@ def _quantise(
         variants = Variants(source, reaches, list(options.keep), gmacs, Path(folder), made_with)
         if options.measure:
             judge, measured_on = judge_for(
-                source, pictures, options.annotations, options.images, calib, options.limit, Path(folder)
+                source, pictures, options.annotations, options.images, calib, options.limit, Path(folder), on_warning
             )
         annotated = options.annotations is not None
         search = Search(variants, judge, options.allowed_drop, options.sensitivity, annotated, say, tick)

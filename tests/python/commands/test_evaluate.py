@@ -86,3 +86,27 @@ def test_eval_as_documented(shared: Path, capsys: pytest.CaptureFixture[str]):
     figures = {line.split()[0]: float(line.split()[1]) for line in out.splitlines()}
     assert figures["AP50"] >= 0.80
     assert figures["AP"] >= 0.30
+
+
+def test_eval_says_who_has_no_area_and_goes_on(run: Run, photos: Path, tmp_path: Path):
+    pytest.importorskip("faster_coco_eval")
+    truth = annotations(tmp_path, ["a.jpg", "c.webp"])
+    document = json.loads(truth.read_text())
+    del document["annotations"][1]["area"]
+    truth.write_text(json.dumps(document))
+    report = tmp_path / "figures.json"
+    status, out, err = run("eval", "m.onnx", "--images", photos, "--annotations", truth, "--json", report)
+    assert (status, len(out.splitlines()), error_lines(err)) == (0, 10, [])
+    (line,) = err.splitlines()
+    assert line.startswith(f"warning: {truth}: 1 of 2 annotated persons, the first annotations[1], without `area`;")
+    assert json.loads(report.read_text())["warnings"] == [line.removeprefix("warning: ")]
+
+
+def test_eval_refuses_areas_that_are_all_0(run: Run, photos: Path, tmp_path: Path):
+    pytest.importorskip("faster_coco_eval")
+    truth = annotations(tmp_path, ["a.jpg"])
+    truth.write_text(truth.read_text().replace('"area": 5000', '"area": 0'))
+    status, out, err = run("eval", "m.onnx", "--images", photos, "--annotations", truth)
+    assert (status, out) == (1, "")
+    (line,) = error_lines(err)
+    assert "nothing can match" in line
