@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "add_arguments", "add_outputs", "run"]
 
+_NAMED = 5
+"""Of what is left out of a folder so many are named, all are counted."""
+
 SUMMARY = "find people in pictures, videos and streams"
 
 
@@ -137,6 +140,7 @@ class _Run:
 
     def all(self) -> int:
         """Run to the end; returns the exit status."""
+        self._say_left_out()
         try:
             for batch in self._batches():
                 for frame, found in _infer_batch(self._engine, batch):
@@ -149,6 +153,13 @@ class _Run:
             self._end_video()
             return INTERRUPTED
         return 1 if self._failures else 0
+
+    def _say_left_out(self) -> None:
+        """What is no picture and no video in the folders that were named."""
+        names = self._sources.left_out
+        if names:
+            shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+            self._say(f"left out {len(names)} that are no picture and no video: {shown}")
 
     def _batches(self) -> Iterator[list[Frame]]:
         """Frames that are run together, in order; what cannot be read is reported when its turn comes."""

@@ -16,7 +16,7 @@ from .._files import describe
 from ..engine import Engine
 from ..errors import InputError
 from ..evaluate import evaluate
-from ..sources import PICTURES, read_picture
+from ..sources import is_picture, read_picture
 from ..spec import ModelSpec
 from .pictures import LEAST, Pictures, spread
 from .source import Source
@@ -221,7 +221,7 @@ def judge_for(
     others = sorted(
         path
         for path in where.iterdir()
-        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.resolve() not in used
+        if not path.name.startswith(".") and is_picture(path) and path.resolve() not in used
     )
     if len(others) >= LEAST or (images and others):
         chosen, what = [others[i] for i in spread(len(others), limit)], "pictures not calibrated on"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .._files import describe
 from ..engine import letterbox
 from ..errors import InputError
-from ..sources import PICTURES, read_picture
+from ..sources import is_picture, read_picture
 from ..spec import ModelSpec
 
 __all__ = ["COUNT", "LEAST", "Pictures", "open_pictures", "spread"]
@@ -83,7 +83,7 @@ def open_pictures(
     if not where.is_dir():
         raise InputError(f"{where}: no such folder of calibration pictures; give a folder with --calib")
     try:
-        found = sorted(p for p in where.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
+        found = sorted(p for p in where.iterdir() if not p.name.startswith(".") and is_picture(p))
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({describe(error)}); check its permissions") from None
     if not found:

@@ -5,8 +5,18 @@ from __future__ import annotations
 
 from .batches import batches
 from .frame import Frame
-from .pictures import MAX_PIXELS, PICTURES, decode_picture, read_picture
+from .pictures import MAX_PIXELS, PICTURES, decode_picture, is_picture, read_picture
 from .plan import VIDEOS
 from .sources import Sources
 
-__all__ = ["MAX_PIXELS", "PICTURES", "VIDEOS", "Frame", "Sources", "batches", "decode_picture", "read_picture"]
+__all__ = [
+    "MAX_PIXELS",
+    "PICTURES",
+    "VIDEOS",
+    "Frame",
+    "Sources",
+    "batches",
+    "decode_picture",
+    "is_picture",
+    "read_picture",
+]

@@ -18,7 +18,7 @@ class Frame:
     """One frame of a run, or the reason why there is none.
 
     Attributes:
-        image: (height, width, 3) uint8, BGR, turned as EXIF says; None where ``error`` is set.
+        image: (height, width, 3) uint8, BGR, turned as the file says; None where ``error`` is set.
         source: path, address (without password) or name of what it came from.
         index: number of the frame within its source, from 0.
         is_video: whether the source is a video, camera or stream.

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from .._files import describe
 from ..errors import InputError
-from .headers import FORMATS, BadPictureError
+from .headers import looks_like_picture, read_head
 from .opencv_log import quiet
+from .picture_head import TRUNCATED, BadPictureError, Head
 
 __all__ = [
     "MAX_PIXELS",
@@ -24,6 +25,7 @@ __all__ = [
     "check_array",
     "decode_picture",
     "download",
+    "is_picture",
     "is_text",
     "open_regular",
     "read_picture",
@@ -31,10 +33,10 @@ __all__ = [
 
 
 PICTURES = frozenset(
-    {".avif", ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    {".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo"}
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""Suffixes of the files a folder or glob is searched for, pictures."""
+"""Suffixes of the files that are taken for pictures unseen. HEIC is among them to be refused by name."""
 
 MAX_PIXELS = 1 << 28
 """Pictures and videos of more pixels (268 million, 768 MiB decoded) are refused before they are decoded."""
@@ -52,38 +54,58 @@ def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_
         max_pixels: width times height that is still decoded.
 
     Returns:
-        (height, width, 3) uint8, BGR, turned as EXIF says; alpha is dropped, grey becomes three equal channels, deeper
-        pixels are scaled to 8 bits.
+        (height, width, 3) uint8, BGR, turned as the file says (AVIF in its container, others in EXIF); alpha is
+        dropped, grey becomes three equal channels, deeper pixels are scaled to 8 bits.
 
     Raises:
         InputError: empty, cut off, damaged, too large, or of no known format.
     """
     if not data:
         raise InputError(f"{name}: the file is empty; replace it with a picture")
-    found = next(((kind, size) for kind, matches, size in FORMATS if matches(data)), None)
-    if found is None:
-        raise InputError(f"{name}: not a picture of a known format; use JPEG, PNG, WebP, BMP or TIFF")
-    kind, size_of = found
     try:
-        width, height = size_of(data)
+        kind, head = read_head(data)
     except BadPictureError as error:
-        raise InputError(f"{name}: {error}; replace it with a whole {kind} file") from None
-    if width <= 0 or height <= 0:
-        raise InputError(f"{name}: the {kind} header says {width}x{height} pixels; replace it with a whole {kind} file")
-    if width * height > max_pixels:
+        raise InputError(f"{name}: {error}") from None
+    if head.width * head.height > max_pixels:
         raise InputError(
-            f"{name}: {width}x{height} pixels are more than the {max_pixels} that are decoded; scale the picture down"
+            f"{name}: {head.width}x{head.height} pixels are more than the {max_pixels} that are decoded; "
+            "scale the picture down"
         )
     try:
-        with quiet():
-            image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
+        image, *others = (_decode(reading, head) for reading in head.readings)
     except MemoryError:
-        raise InputError(f"{name}: {width}x{height} pixels do not fit the memory; scale the picture down") from None
-    if image is None or image.size == 0:
+        raise InputError(
+            f"{name}: {head.width}x{head.height} pixels do not fit the memory; scale the picture down"
+        ) from None
+    if image is None:
         raise InputError(f"{name}: the {kind} data cannot be decoded, it is damaged or of a kind OpenCV does not read")
-    return image
+    if any(other is None or not np.array_equal(image, other) for other in others):
+        raise InputError(f"{name}: {TRUNCATED}; replace it with a whole {kind} file")
+    return image if head.turn is None else head.turn.applied(image)
+
+
+def _decode(data: bytes, head: Head) -> NDArray[np.uint8] | None:
+    """Pixels as stored where the container turns them, else as EXIF says; None where there are none."""
+    flags = cv2.IMREAD_COLOR
+    if head.turn is not None:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        with quiet():
+            image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    return None if image is None or image.size == 0 else image
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is one for :func:`read_picture`: by its suffix, or else by how it begins."""
+    if path.suffix.lower() in PICTURES:
+        return True
+    try:
+        with os.fdopen(open_regular(str(path), os.O_RDONLY), "rb") as file:
+            return looks_like_picture(file.read(4096))
+    except (OSError, ValueError):
+        return False
 
 
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._files import describe
 from ..errors import InputError
-from .pictures import PICTURES
+from .pictures import PICTURES, is_picture
 
 __all__ = ["STILL", "VIDEOS", "Item", "expand"]
 
@@ -56,24 +56,49 @@ def _file_item(path: str) -> Item:
     return Item("video" if Path(path).suffix.lower() in VIDEOS else "picture", path, path)
 
 
-def _known(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES | VIDEOS and not path.name.startswith(".")
+def _sort_out(paths: list[str], left_out: list[str]) -> list[Item]:
+    """Items of the pictures and videos among some files, told by suffix or content; the others are left out."""
+    items: list[Item] = []
+    for text in sorted(paths):
+        if Path(text).suffix.lower() in VIDEOS or is_picture(Path(text)):
+            items.append(_file_item(text))
+        else:
+            left_out.append(text)
+    return items
 
 
-def _from_folder(folder: Path, name: str) -> list[Item]:
+def _from_folder(folder: Path, name: str, left_out: list[str]) -> list[Item]:
     try:
-        found = sorted(str(path) for path in folder.iterdir() if _known(path) and not path.is_dir())
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise InputError(f"{name}: the folder cannot be read ({describe(error)}); check its permissions") from None
-    if not found:
+    left_out += [f"{path}/" for path in sorted(paths) if path.is_dir()]
+    items = _sort_out([str(path) for path in paths if not path.is_dir()], left_out)
+    if not items:
         raise InputError(
             f"{name}: the folder holds no picture and no video; give another folder (subfolders are not searched)"
         )
-    return [_file_item(path) for path in found]
+    return items
 
 
-def expand(item: Any, number: int) -> list[Item]:
-    """What one item of the user's list stands for, in order."""
+def _from_pattern(pattern: str, left_out: list[str]) -> list[Item]:
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute patterns)
+    items = _sort_out(
+        [path for path in found if not Path(path).name.startswith(".") and Path(path).is_file()], left_out
+    )
+    if not items:
+        raise InputError(f"{pattern}: matches no picture and no video; check the pattern")
+    return items
+
+
+def expand(item: Any, number: int, left_out: list[str]) -> list[Item]:
+    """What one item of the user's list stands for, in order.
+
+    Args:
+        item: as :class:`trtpose.sources.Sources` takes it.
+        number: its place in the list, for errors.
+        left_out: gets what a folder or pattern holds besides pictures and videos; folders end in ``/``.
+    """
     if isinstance(item, np.ndarray):
         frames = list(item) if item.ndim == 4 else [item]
         if not frames:
@@ -106,19 +131,12 @@ def expand(item: Any, number: int) -> list[Item]:
     path = Path(text)
     try:
         if path.is_dir():
-            return _from_folder(path, text)
+            return _from_folder(path, text, left_out)
         exists = path.exists()
     except OSError as error:
         raise InputError(f"{text}: cannot be read ({describe(error)})") from None
     if not exists and text.isascii() and text.isdigit():
         return [Item("camera", int(text), f"camera {int(text)}")]
     if not exists and glob.has_magic(text):
-        matches = sorted(
-            match
-            for match in glob.glob(text, recursive=True)  # noqa: PTH207 (absolute patterns)
-            if _known(Path(match)) and Path(match).is_file()
-        )
-        if not matches:
-            raise InputError(f"{text}: matches no picture and no video; check the pattern")
-        return [_file_item(match) for match in matches]
+        return _from_pattern(text, left_out)
     return [_file_item(text)]

@@ -26,9 +26,9 @@ class Sources:
     """Frames of a list of sources, in order, decoded ahead by one thread.
 
     A source is a path to a picture or video; a folder, whose pictures and videos are taken in the order of their names
-    (subfolders and hidden files are not looked at); a pattern with ``*``, ``?`` or ``[``, where ``**`` spans folders; a
-    camera number, as int or digits; an address (``rtsp://``, ``http://``...); or an array, (height, width, 3) or
-    (n, height, width, 3), uint8, BGR.
+    (subfolders and hidden files are not looked at; a picture is known by its suffix or else by how it begins); a
+    pattern with ``*``, ``?`` or ``[``, where ``**`` spans folders; a camera number, as int or digits; an address
+    (``rtsp://``, ``http://``...); or an array, (height, width, 3) or (n, height, width, 3), uint8, BGR.
 
     Something that cannot be read gives a :class:`Frame` with ``error`` set, and the run goes on. Use it as a context
     manager, or call :meth:`close`; leaving early stops the thread.
@@ -62,12 +62,14 @@ class Sources:
         if isinstance(items, (str, bytes, os.PathLike, int, np.integer, np.ndarray)) or not isinstance(items, Iterable):
             items = [items]
         plan: list[Item] = []
+        left_out: list[str] = []
         for number, item in enumerate(items):
-            plan.extend(expand(item, number))
+            plan.extend(expand(item, number, left_out))
         if not plan:
             raise InputError("no source was given; name a picture, a folder, a video, a camera or an address")
         numbered = [Item(item.kind, item.value, item.name, position) for position, item in enumerate(plan)]
         self._set_up(numbered, depth, policy, reconnect, max_pixels)
+        self._left_out = left_out
 
     @classmethod
     def of_files(cls, paths: Iterable[str | Path], *, depth: int = 4, max_pixels: int = MAX_PIXELS) -> Sources:
@@ -79,6 +81,7 @@ class Sources:
 
     def _set_up(self, plan: list[Item], depth: int, policy: str, reconnect: int, max_pixels: int) -> None:
         self._plan = plan
+        self._left_out: list[str] = []
         self._policy = policy
         self._reconnect = reconnect
         self._max_pixels = max_pixels
@@ -98,6 +101,11 @@ class Sources:
     def files(self) -> list[Path]:
         """The sources that are files, in order."""
         return [Path(item.value) for item in self._plan if item.kind in ("picture", "video")]
+
+    @property
+    def left_out(self) -> list[str]:
+        """What folders and patterns hold besides pictures, videos and hidden files; subfolders end in ``/``."""
+        return list(self._left_out)
 
     def is_video(self, position: int) -> bool:
         """Whether the source of that number gives many frames: a video, camera or stream."""

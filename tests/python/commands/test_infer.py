@@ -219,3 +219,20 @@ def test_faces_in_a_group(shared: Path, tmp_path: Path, capsys: pytest.CaptureFi
     status, _, err = real_run(capsys, "infer", *arguments[:2])
     assert status == 1
     assert len(error_lines(err)) == 1
+
+
+def test_what_a_folder_holds_besides_pictures_is_told(run: Run, photos: Path):
+    (photos / "a.jpg").rename(photos / "a.jfif")
+    status, out, _ = run("infer", "m.onnx", photos)
+    assert (status, len(out.splitlines())) == (0, 3)
+    for index in range(7):
+        (photos / f"{index}.txt").write_text("0 0.5 0.5 0.1 0.1")
+    status, out, err = run("infer", "m.onnx", photos)
+    first, *rest = out.splitlines()
+    assert (status, err, len(rest)) == (0, "", 3)
+    names = ", ".join(str(photos / f"{index}.txt") for index in range(5))
+    assert first == f"left out 7 that are no picture and no video: {names}, ..."
+    assert run("infer", "m.onnx", photos, "--quiet")[1] == ""
+    status, out, err = run("infer", "m.onnx", photos, "--json", "-")
+    assert out.startswith("{")
+    assert "left out 7" in err

@@ -24,6 +24,8 @@ def test_a_picture_cut_off_anywhere_is_an_error(suffix: str, seed: int):
     data = encoded(suffix)
     rng = random.Random(seed)
     lengths = {*range(40), *(len(data) - n for n in range(1, 20)), *(rng.randrange(len(data)) for _ in range(60))}
+    if suffix == ".jpg":
+        lengths -= {len(data) - 1, len(data) - 2}  # its end marker alone: the picture is whole
     for length in sorted(lengths):
         if length < 0:
             continue
@@ -99,6 +101,7 @@ def test_the_limit_is_inclusive():
         (b"II*\0\xff\xff\xff\xff", "cut off"),
         (b"P6\n", "does not state its size"),
         (b"BM", "cut off"),
+        (b"BMW, a make of cars, in a text", "not a valid BMP file, a header of"),
         (b"GIF89a", "cut off"),
     ],
 )

@@ -29,6 +29,39 @@ def test_a_folder_in_the_order_of_names(tmp_path: Path):
     assert all(f.error is None and not f.is_video and f.index == 0 for f in frames)
 
 
+def test_a_folder_gives_every_kind_that_a_file_of_its_own_would(tmp_path: Path):
+    """By suffix, and where that says nothing by how the file begins."""
+    jpeg = encoded(".jpg")
+    for name in ("a.jpg", "b.jfif", "c.mpo", "d", "e.jpg_large", "f.JPEG~"):
+        (tmp_path / name).write_bytes(jpeg)
+    for name, suffix in (("g.dat", ".png"), ("h.raster", ".bmp"), ("i.img", ".ppm"), ("j.x", ".webp")):
+        (tmp_path / name).write_bytes(encoded(suffix))
+    alone = [path.name for path in sorted(tmp_path.iterdir()) if read_all(path)[0].image is not None]
+    assert len(alone) == 10
+    for items in (tmp_path, str(tmp_path / "*")):
+        frames = read_all(items)
+        assert [Path(f.source).name for f in frames] == alone
+        assert all(f.error is None for f in frames)
+        assert Sources(items).left_out == []
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path):
+    write_picture(tmp_path / "a.jpg")
+    (tmp_path / "labels.txt").write_text("BMW 3")
+    (tmp_path / "notes.md").write_text("P1 is the first")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / ".hidden").write_text("")
+    (tmp_path / "sub").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    left_out = [str(tmp_path / name) for name in ("empty", "labels.txt", "notes.md", "pipe")]
+    with Sources([tmp_path, tmp_path / "a.jpg"]) as sources:
+        assert len(sources) == 2
+        assert sources.left_out == [f"{tmp_path / 'sub'}/", *left_out]
+    # A pattern may match folders without meaning what is in them, and pipes are no files.
+    assert Sources(str(tmp_path / "*")).left_out == left_out[:3]
+    assert Sources(tmp_path / "a.jpg").left_out == []
+
+
 def test_patterns(tmp_path: Path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     for name in ("b1.jpg", "a1.jpg", "a2.png", "deep/a3.jpg", "deep/er/a4.jpg"):

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The segments of a JPEG file: its size, what strays between them, and whether all of it is there.
+
+Decoders differ in what they make of a file that is not quite one: without its end marker OpenCV's imread reads it and
+its imdecode (5.0) does not, stray bytes between segments are skipped by both with a line on stderr, and of a file cut
+off imread gives the first part with grey below. So what strays is left out here, the end marker is set, and a picture
+without one is known to be whole by decoding it twice, with different bytes where the rest would be.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from .picture_head import TRUNCATED, BadPictureError, Head, unpack
+
+__all__ = ["read_jpeg"]
+
+# 0xFF 0 is a stuffed byte, and any number of 0xFF may stand before a marker.
+_MARKER = re.compile(rb"\xff+[^\x00\xff]")
+# Restart markers (0xD0..0xD7) are part of entropy-coded data.
+_END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+
+_SOI_TO_EOI = range(0xD0, 0xDA)
+_TEM, _EOI, _SOS = 0x01, 0xD9, 0xDA
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+
+_END = b"\xff\xd9"
+# Ones where a decoder that has run out of data goes on with zeros, also behind the restart that it may wait for.
+_ONES = b"\xfe" * 64
+_FILL = _ONES + b"".join(bytes([0xFF, marker]) + _ONES for marker in range(0xD0, 0xD8))
+
+
+@dataclass
+class _Segments:
+    """What was found while going from marker to marker."""
+
+    size: tuple[int, int] | None = None
+    progressive: bool = False
+    # Bits still missing of each of the 64 coefficients, by component; 255 before any scan has brought it.
+    missing: dict[int, bytearray] = field(default_factory=dict)
+    pieces: list[tuple[int, int]] = field(default_factory=list)
+    end: int = 0
+    ended: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are scans for every digit of every coefficient."""
+        return bool(self.missing) and not any(any(component) for component in self.missing.values())
+
+    def frame(self, marker: int, data: bytes, at: int) -> None:
+        height, width, components = unpack(">xHHB", data, at)
+        if self.size is None:
+            self.size = width, height
+            self.progressive = marker in _PROGRESSIVE
+            for index in range(components):
+                (name,) = unpack("B", data, at + 6 + 3 * index)
+                self.missing[name] = bytearray(b"\xff" * 64)
+
+    def scan(self, data: bytes, at: int) -> None:
+        (components,) = unpack("B", data, at)
+        first, last, low = 0, 63, 0
+        if self.progressive:
+            first, last, bits = unpack("3B", data, at + 1 + 2 * components)
+            low = bits & 15
+        for index in range(components):
+            (name,) = unpack("B", data, at + 1 + 2 * index)
+            if name in self.missing and first <= last <= 63:
+                self.missing[name][first : last + 1] = bytes([low]) * (last + 1 - first)
+
+
+def _walk(data: bytes) -> _Segments:
+    found = _Segments(pieces=[(0, 2)])
+    at = 2
+    while (match := _MARKER.search(data, at)) is not None:
+        # What lies between two segments belongs to none; decoders skip it.
+        start, at = match.start(), match.end()
+        marker = data[at - 1]
+        if marker == _EOI:
+            found.ended = True
+            break
+        if marker == _TEM or marker in _SOI_TO_EOI:
+            found.pieces.append((start, at))
+            continue
+        (length,) = unpack(">H", data, at)
+        if length < 2:
+            raise BadPictureError(f"not a valid JPEG, a segment of length {length} at byte {at}")
+        if at + length > len(data):
+            raise BadPictureError(TRUNCATED)
+        if marker in _FRAMES:
+            found.frame(marker, data, at + 2)
+        if marker == _SOS:
+            found.scan(data, at + 2)
+            scan_end = _END_OF_SCAN.search(data, at + length)
+            at = len(data) if scan_end is None else scan_end.start()
+        else:
+            at += length
+        found.pieces.append((start, at))
+    found.end = at
+    return found
+
+
+def read_jpeg(data: bytes) -> Head:
+    """The head of a JPEG file; of several pictures in one file (MPO) the first.
+
+    Raises:
+        BadPictureError: it is cut off, or is no JPEG.
+    """
+    found = _walk(data)
+    if found.size is None:
+        raise BadPictureError("not a valid JPEG, it has no frame header" if found.ended else TRUNCATED)
+    stray = any(one[1] != other[0] for one, other in zip(found.pieces, found.pieces[1:], strict=False))
+    if found.ended and not stray:
+        return Head(*found.size, (data,))
+    body = b"".join(data[start:end] for start, end in found.pieces)
+    if found.ended:
+        return Head(*found.size, (body + _END,))
+    if not found.complete:
+        raise BadPictureError(TRUNCATED)
+    body = body.rstrip(b"\xff")
+    return Head(*found.size, (body + _END, body + _FILL + _END))
