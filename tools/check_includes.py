@@ -55,12 +55,13 @@ ALLOWED = {
         "ops/",
         "families/",
     ),
-    # The registry asks for libraries before it opens a module; vendor_library.hpp knows no vendor header.
+    # The registry asks for libraries before it opens a module; neither header of tensorrt/ knows a vendor's.
     "backends": (
         *PUBLIC,
         "trtpose/session.hpp",
         "core/",
         "backends/backend.hpp",
+        "backends/tensorrt/vendor.hpp",
         "backends/tensorrt/vendor_library.hpp",
     ),
     "openvino": (*PUBLIC, "trtpose/session.hpp", "core/", "backends/backend.hpp", "backends/openvino/"),
@@ -87,7 +88,8 @@ ALLOWED = {
         "families/anchor_grid/spec_attributes.hpp",
         "plugins/",
     ),
-    "bindings": ("trtpose/", "bindings.hpp", "dlpack.hpp"),
+    # vendor.hpp is TensorRT without its headers; its other side is TensorRT's Python package.
+    "bindings": ("trtpose/", "bindings.hpp", "dlpack.hpp", "backends/tensorrt/vendor.hpp"),
 }
 
 # Vendor headers and the only places for them.

@@ -32,8 +32,11 @@ cmake -S "$root" -B "$out/core" -DCMAKE_BUILD_TYPE=Release -DTRTPOSE_WITH_CUDA=O
     -DTRTPOSE_WERROR=ON >"$out/core.log"
 cmake --build "$out/core" --target trtpose >>"$out/core.log" || { tail -50 "$out/core.log" >&2; exit 1; }
 core=$out/core/cpp
-for source in backends/tensorrt/vendor_library backends/tensorrt/kept_file core/cuda_device; do
+# What a core built with CUDA has and this one has not.
+shared=()
+for source in backends/tensorrt/{kept_file,messages,plan,session,vendor_library} core/cuda_device; do
     $CXX "${strict[@]}" -c "$root/cpp/src/$source.cpp" -o "$out/${source##*/}.o"
+    shared+=("$out/${source##*/}.o")
 done
 
 # Asks the core about the libraries, then opens an engine file made up for the version.
@@ -80,12 +83,8 @@ for argument in "$@"; do
     folder=$out/$version
     mkdir -p "$folder"
     module=$folder/libtrtpose_tensorrt$major.so
-    objects=()
-    for source in session plan messages; do
-        $CXX "${strict[@]}" -isystem "$include" -c "$root/cpp/src/backends/tensorrt/$source.cpp" -o "$folder/$source.o"
-        objects+=("$folder/$source.o")
-    done
-    $CXX -shared -Wl,--no-undefined "${objects[@]}" "$out/vendor_library.o" "$out/kept_file.o" "$out/cuda_device.o" \
+    $CXX "${strict[@]}" -isystem "$include" -c "$root/cpp/src/backends/tensorrt/native.cpp" -o "$folder/native.o"
+    $CXX -shared -Wl,--no-undefined "$folder/native.o" "${shared[@]}" \
         -L"$core" -ltrtpose "$cudart" -ldl -lrt -lpthread -Wl,-rpath,"$core" -o "$module"
     if nm -uC "$module" | grep -E "nvinfer|createInfer|getInferLib|getPluginRegistry"; then
         echo "tensorrt-link: $module needs TensorRT to be loaded" >&2

@@ -20,6 +20,8 @@ void register_ops(py::module_& m);
 void register_engine(py::module_& m);
 void register_network_times(py::module_& m);
 void register_device_arrays(py::module_& m);
+/// Engines that no native module serves run through TensorRT's Python package.
+void register_vendor();
 
 /// Pictures given from Python, or one letterboxed input on a GPU, with what keeps their memory alive.
 struct Frames {

@@ -128,7 +128,10 @@ std::shared_ptr<DevicePoses> infer_tensor_device(Engine& engine, const HostInput
 }
 
 py::dict memory(const Engine& engine) {
-    const MemoryPlan p = engine.memory();
+    const MemoryPlan p = [&] {
+        const py::gil_scoped_release release;  // a call that has the engine's lock may be waiting for Python
+        return engine.memory();
+    }();
     py::dict out;
     out["weights"] = p.weights;
     out["activations"] = p.activations;
@@ -140,7 +143,10 @@ py::dict memory(const Engine& engine) {
 }
 
 py::dict timings(const Engine& engine) {
-    const StageTimes t = engine.times();
+    const StageTimes t = [&] {
+        const py::gil_scoped_release release;
+        return engine.times();
+    }();
     py::dict out;
     out["letterbox"] = t.letterbox;
     out["network"] = t.network;
@@ -156,7 +162,8 @@ void register_engine(py::module_& m) {
     m.def(
         "check_thresholds", [](const ThresholdTuple& thresholds) { check_thresholds(to_thresholds(thresholds)); },
         py::arg("thresholds"), "Raises InputError where one is out of its range.");
-    py::class_<Engine>(m, "Engine", "A network and everything around it; see trtpose.Engine.")
+    py::class_<Engine>(m, "Engine", py::release_gil_before_calling_cpp_dtor(),
+                       "A network and everything around it; see trtpose.Engine.")
         .def(py::init(&open_engine), py::kw_only(), py::arg("path"), py::arg("spec"), py::arg("device"),
              py::arg("precision"), py::arg("imgsz"), py::arg("batch"), py::arg("rect"), py::arg("thresholds"),
              py::arg("threads"), py::arg("streams"), py::arg("vram_budget"), py::arg("stage_times"))

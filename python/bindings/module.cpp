@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, m) {
     trtpose::python::register_device_arrays(m);
     trtpose::python::register_engine(m);
     trtpose::python::register_network_times(m);
+    trtpose::python::register_vendor();
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <mutex>
 
 #include "backends/backend.hpp"
+#include "backends/tensorrt/vendor.hpp"
 #include "backends/tensorrt/vendor_library.hpp"
 #include "core/check.hpp"
+#include "core/cuda_device.hpp"
 #include "trtpose/version.hpp"
 
 namespace trtpose {
@@ -27,11 +30,12 @@ Module openvino_module() {
             "install the OpenVINO that this build was made for: pip install openvino==" TRTPOSE_OPENVINO_VERSION};
 }
 
-Module tensorrt_module(int major) {
+Module tensorrt_module(int major, tensorrt::Runtime runtime = tensorrt::Runtime::tensorrt) {
     const std::string number = std::to_string(major);
     return {"tensorrt", "libtrtpose_tensorrt" + number + ".so",
             "install a build with TensorRT, or build it with CUDA and TRTPOSE_TENSORRT_INCLUDE_DIR naming TensorRT " +
-                number + "'s headers",
+                number + "'s headers; from Python, TensorRT's package is enough: pip install " +
+                (runtime == tensorrt::Runtime::rtx ? "tensorrt_rtx_cu13_libs tensorrt_rtx_cu13_bindings" : "tensorrt"),
             "reinstall trtpose"};
 }
 
@@ -75,6 +79,73 @@ const BackendTable& load(const Module& module) {
     return *table;
 }
 
+struct Provider {
+    std::mutex mutex;
+    tensorrt::VendorProvider make;
+};
+
+Provider& provider() {
+    static Provider instance;
+    return instance;
+}
+
+/// TensorRT through Python; null in a program without.
+std::shared_ptr<tensorrt::Vendor> python_vendor() {
+    tensorrt::VendorProvider make;
+    {
+        const std::lock_guard lock(provider().mutex);
+        make = provider().make;
+    }
+    return make ? make() : nullptr;
+}
+
+/// Whether this build has a module for a library that is there and runs the plan.
+bool native_serves(const EngineDescription& engine) {
+    const tensorrt::Runtime runtime = tensorrt::runtime_of(engine);
+    // Looking for the library costs time: not before it is known that somebody can use it.
+    const auto& all = tensorrt::kModules;
+    if (!has_tensorrt_module(tensorrt::kRtxModule) && std::none_of(all.begin(), all.end(), &has_tensorrt_module))
+        return false;
+    const auto found = tensorrt::find_libraries(runtime);
+    return std::any_of(found.begin(), found.end(), [&](const tensorrt::Library& library) {
+        return tensorrt::serves(library, engine) &&
+               has_tensorrt_module(tensorrt::module_for(runtime, library.version.major, &has_tensorrt_module));
+    });
+}
+
+bool python_serves(const ModelFile& file, const tensorrt::Vendor& python) {
+    const auto found = python.find(file).libraries;
+    return std::any_of(found.begin(), found.end(),
+                       [&](const tensorrt::Library& library) { return tensorrt::serves(library, *file.engine); });
+}
+
+/// Whether an engine file goes to Python: where no module serves it, or TRTPOSE_TENSORRT_SESSION says so.
+bool goes_to_python(const ModelFile& file, const tensorrt::Vendor* python) {
+    const char* const value = std::getenv("TRTPOSE_TENSORRT_SESSION");
+    const std::string chosen = value ? value : "";
+    require(chosen.empty() || chosen == "native" || chosen == "python", ErrorCode::input, "TRTPOSE_TENSORRT_SESSION '",
+            chosen, "': use native or python, or leave it out for whichever serves the file");
+    require(chosen != "python" || python, ErrorCode::device, file.path,
+            ": TRTPOSE_TENSORRT_SESSION asks for a session through Python, and this program has no Python; leave it "
+            "out");
+    if (!chosen.empty() || !python || native_serves(*file.engine)) return chosen == "python";
+    const auto runtime = tensorrt::runtime_of(*file.engine);
+    const int module = tensorrt::module_for(runtime, tensorrt::major_of(*file.engine), &has_tensorrt_module);
+    // Where neither serves it, the module knows more ways to get a library.
+    return !has_tensorrt_module(module) || python_serves(file, *python);
+}
+
+std::unique_ptr<Session> open_in_python(std::shared_ptr<tensorrt::Vendor> python, const ModelFile& file,
+                                        const SessionOptions& options) {
+#if TRTPOSE_WITH_CUDA
+    return tensorrt::open_session(std::move(python), file, options);
+#else
+    tensorrt::choose_library(file, python->find(file));
+    require_cuda_device(std::stoi(options.device.substr(options.device.find(':') + 1)));
+    return nullptr;  // a build without CUDA has no device
+#endif
+}
+
 /// The module for an engine file. Throws Error(device).
 Module module_for(const ModelFile& file) {
     const tensorrt::Runtime runtime = tensorrt::runtime_of(*file.engine);
@@ -83,7 +154,7 @@ Module module_for(const ModelFile& file) {
     const bool settled = major != 0 && !file.engine->version_compatible;
     if (!settled || has_tensorrt_module(major))
         major = tensorrt::module_for(runtime, tensorrt::library_for(file).version.major, &has_tensorrt_module);
-    return tensorrt_module(major);
+    return tensorrt_module(major, runtime);
 }
 
 Device parse_device(const std::string& name, Device automatic) {
@@ -135,7 +206,16 @@ std::unique_ptr<Session> open_session(const ModelFile& file, const SessionOption
                      "the GPU from it");
     SessionOptions settled = options;
     settled.device = to_string(device);
+    if (engine) {
+        const auto python = python_vendor();
+        if (goes_to_python(file, python.get())) return open_in_python(python, file, settled);
+    }
     return load(engine ? module_for(file) : openvino_module()).open(file, settled);
+}
+
+void tensorrt::set_vendor_provider(VendorProvider make) {
+    const std::lock_guard lock(provider().mutex);
+    provider().make = std::move(make);
 }
 
 }  // namespace trtpose

@@ -20,10 +20,7 @@ function(trtpose_tensorrt_test name objects)
       set_target_properties(trtpose_double_rtx_${_api} PROPERTIES
         LIBRARY_OUTPUT_DIRECTORY "${_folder}" PREFIX "" OUTPUT_NAME libtensorrt_rtx SUFFIX ".so.1")
       add_library(trtpose_double_objects_${_api} OBJECT tensorrt/double.cpp tensorrt/double_context.cpp
-        "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/kept_file.cpp"
-        "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/messages.cpp"
-        "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/plan.cpp"
-        "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/session.cpp")
+        "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/native.cpp")
       target_link_libraries(trtpose_double_objects_${_api} PRIVATE trtpose_compile)
       target_compile_definitions(trtpose_double_objects_${_api} PUBLIC TRTPOSE_WITH_CUDA=1
         TRTPOSE_DOUBLE_TENSORRT=${_api} TRTPOSE_DOUBLE_NUMBER=${_number} TRTPOSE_DOUBLE_FOLDER="${_folder}")
@@ -40,6 +37,54 @@ function(trtpose_tensorrt_test name objects)
     target_link_libraries(${_test} PRIVATE trtpose_double_objects_${_api} trtpose_test_support)
     # The library it opens calls back into the program.
     set_target_properties(${_test} PROPERTIES ENABLE_EXPORTS ON)
+    trtpose_register_tests(${_test} 300)
+  endforeach()
+endfunction()
+
+# trtpose_tensorrt_python_test(NAME OBJECTS SOURCE...): the same for TensorRT through Python, the double in its package's
+# place, and a program of the whole package, NAME_package, where Python can be embedded.
+find_package(Python3 QUIET COMPONENTS Interpreter Development.Embed)
+set(_trtpose_pybind11 "")
+if(Python3_Development.Embed_FOUND)
+  execute_process(COMMAND "${Python3_EXECUTABLE}" -c "import pybind11; print(pybind11.get_include())"
+    OUTPUT_VARIABLE _trtpose_pybind11 OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+function(trtpose_tensorrt_python_test name objects)
+  if(NOT _trtpose_pybind11)
+    message(STATUS "trtpose: TensorRT through Python is not tested: it needs Python's library and pybind11 "
+      "(of ${Python3_EXECUTABLE})")
+    return()
+  endif()
+  set(_bindings "${PROJECT_SOURCE_DIR}/python/bindings")
+  add_library(trtpose_python_objects OBJECT "${_bindings}/python_vendor.cpp")
+  file(GLOB _rest CONFIGURE_DEPENDS "${_bindings}/*.cpp")
+  list(REMOVE_ITEM _rest "${_bindings}/module.cpp" "${_bindings}/python_vendor.cpp")
+  add_library(trtpose_python_package_objects OBJECT ${_rest})
+  foreach(_target trtpose_python_objects trtpose_python_package_objects)
+    target_link_libraries(${_target} PRIVATE trtpose_compile)
+    target_include_directories(${_target} PUBLIC "${PROJECT_SOURCE_DIR}/cpp/include"
+      "${PROJECT_SOURCE_DIR}/cpp/src" "${_bindings}")
+    target_include_directories(${_target} SYSTEM PUBLIC "${_trtpose_pybind11}" ${Python3_INCLUDE_DIRS})
+  endforeach()
+  foreach(_program 806 1000 1008 1100 107 package)
+    set(_test ${name}_${_program})
+    set(_api ${_program})
+    set(_sources ${ARGN})
+    if(_api EQUAL 107)
+      set(_sources tensorrt_rtx_test.cpp)
+    elseif(_program STREQUAL "package")
+      set(_api 1100)
+      set(_sources tensorrt_package_test.cpp $<TARGET_OBJECTS:trtpose_python_package_objects>)
+    endif()
+    add_executable(${_test} ${_sources} tensorrt/python.cpp tensorrt/python_double.cpp
+      $<TARGET_OBJECTS:trtpose_python_objects> $<TARGET_OBJECTS:trtpose_double_objects_${_api}>
+      $<TARGET_OBJECTS:${objects}>)
+    target_link_libraries(${_test} PRIVATE
+      trtpose_double_objects_${_api} trtpose_python_objects trtpose_test_support Python3::Python)
+    target_compile_definitions(${_test} PRIVATE TRTPOSE_TEST_PACKAGE="${PROJECT_SOURCE_DIR}/python/trtpose")
+    if(_program STREQUAL "package")
+      target_compile_definitions(${_test} PRIVATE TRTPOSE_TEST_SITE="${Python3_SITELIB}")
+    endif()
     trtpose_register_tests(${_test} 300)
   endforeach()
 endfunction()

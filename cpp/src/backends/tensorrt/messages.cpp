@@ -5,25 +5,14 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "backends/tensorrt/vendor.hpp"
+
 namespace trtpose::tensorrt {
 namespace {
 
 constexpr size_t kMaxReason = 400;
 
 thread_local std::string errors;
-
-class Logger final : public nvinfer1::ILogger {
-public:
-    void log(Severity severity, const char* message) noexcept override {
-        static const bool loud = std::getenv("TRTPOSE_TENSORRT_LOG") != nullptr;
-        if (loud) std::fprintf(stderr, "TensorRT: %s\n", message);
-        if (severity != Severity::kERROR && severity != Severity::kINTERNAL_ERROR) return;
-        try {
-            if (errors.size() < kMaxReason) errors += (errors.empty() ? "" : "; ") + std::string(message);
-        } catch (...) {  // no memory for a message: the call that failed says so itself
-        }
-    }
-};
 
 std::string reason() {
     if (errors.empty()) return "it gives no reason";
@@ -34,9 +23,13 @@ std::string reason() {
 
 }  // namespace
 
-nvinfer1::ILogger& logger() {
-    static Logger instance;
-    return instance;
+void note_error(const std::string& message) {
+    if (errors.size() < kMaxReason) errors += (errors.empty() ? "" : "; ") + message;
+}
+
+void print_message(const char* message) {
+    static const bool loud = std::getenv("TRTPOSE_TENSORRT_LOG") != nullptr;
+    if (loud) std::fprintf(stderr, "TensorRT: %s\n", message);
 }
 
 void forget_messages() { errors.clear(); }

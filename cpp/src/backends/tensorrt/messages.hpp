@@ -4,13 +4,9 @@
 
 #include <string>
 
-#include "backends/tensorrt/api.hpp"
 #include "core/check.hpp"
 
 namespace trtpose::tensorrt {
-
-/// Outlives everything made with it, and is called from any thread.
-nvinfer1::ILogger& logger();
 
 /// Forget what was said in this thread.
 void forget_messages();

@@ -7,6 +7,7 @@
 
 #include "backends/tensorrt/messages.hpp"
 #include "core/check.hpp"
+#include "core/cuda_check.hpp"
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "model/crc32.hpp"
@@ -16,15 +17,6 @@ namespace trtpose::tensorrt {
 namespace {
 
 constexpr size_t kPlanAlignment = 16;  ///< below this a plan is moved before TensorRT reads it
-
-DType dtype_of(nvinfer1::DataType type) {
-    switch (type) {
-        case nvinfer1::DataType::kFLOAT: return DType::f32;
-        case nvinfer1::DataType::kHALF: return DType::f16;
-        case nvinfer1::DataType::kINT32: return DType::i32;
-        default: return DType::other;
-    }
-}
 
 bool inside(const ShapeRange& range, const std::vector<int64_t>& shape) {
     for (size_t d = 0; d < shape.size(); ++d) {
@@ -80,38 +72,31 @@ void load_plugins(const ModelFile& file, Plan& plan) {
     if (const char* chosen = std::getenv("TRTPOSE_PLUGIN"); chosen && *chosen) {
         path = chosen;
     } else {
-        path = text(module_folder(), "/libtrtpose_plugin", TRTPOSE_TENSORRT_API, ".so");
+        path = text(module_folder(), "/libtrtpose_plugin", plan.vendor->interfaces(plan.library), ".so");
     }
     forget_messages();
-    if (!plan.runtime->getPluginRegistry().loadLibrary(path.c_str()))
+    if (!plan.runtime->load_plugins(path))
         fail(ErrorCode::device, file.path, ": it needs the plugin ", needed, ", and ", path,
              " cannot be loaded; set TRTPOSE_PLUGIN to the library that has it");
 }
 
 /// Throws where trtpose cannot feed or read a tensor as it is.
-TensorInfo read_tensor(const ModelFile& file, nvinfer1::ICudaEngine& engine, const char* name, bool input) {
-    const DType dtype = dtype_of(engine.getTensorDataType(name));
-    const bool readable = dtype == DType::f32 || dtype == DType::f16 || (!input && dtype == DType::i32);
-    require(readable, ErrorCode::model, file.path, ": its ", input ? "input '" : "output '", name,
+void check_tensor(const ModelFile& file, const VendorTensor& tensor) {
+    const DType dtype = tensor.info.dtype;
+    const bool readable = dtype == DType::f32 || dtype == DType::f16 || (!tensor.input && dtype == DType::i32);
+    const char* const which = tensor.input ? "input '" : "output '";
+    require(readable, ErrorCode::model, file.path, ": its ", which, tensor.info.name,
             "' is neither float32 nor float16; build it with inputs and outputs of these types");
-    require(engine.getTensorFormat(name) == nvinfer1::TensorFormat::kLINEAR &&
-                engine.getTensorLocation(name) == nvinfer1::TensorLocation::kDEVICE,
-            ErrorCode::model, file.path, ": its ", input ? "input '" : "output '", name,
+    require(tensor.plain, ErrorCode::model, file.path, ": its ", which, tensor.info.name,
             "' is not laid out row by row on the GPU; build it without formats for inputs and outputs");
-    return {name, dtype, shape_of(engine.getTensorShape(name))};
 }
 
 /// What sizes an input of open shape may have.
 void read_profiles(const ModelFile& file, Plan& plan) {
-    nvinfer1::ICudaEngine& engine = *plan.engine;
     const auto& shape = plan.info.input.shape;
     if (std::all_of(shape.begin(), shape.end(), [](int64_t d) { return d >= 0; })) return;
-    for (int p = 0; p < engine.getNbOptimizationProfiles(); ++p) {
-        const auto end = [&](nvinfer1::OptProfileSelector which) {
-            return shape_of(engine.getProfileShape(plan.info.input.name.c_str(), p, which));
-        };
-        ShapeRange range{end(nvinfer1::OptProfileSelector::kMIN), end(nvinfer1::OptProfileSelector::kOPT),
-                         end(nvinfer1::OptProfileSelector::kMAX)};
+    for (int p = 0; p < plan.engine->profiles(); ++p) {
+        ShapeRange range = plan.engine->profile(p, plan.info.input.name);
         require(range.min.size() == 4 && range.opt.size() == 4 && range.max.size() == 4, ErrorCode::model, file.path,
                 ": profile ", p, " says nothing of its input; build it again: ", plan.rebuild);
         plan.info.profiles.push_back(std::move(range));
@@ -119,20 +104,17 @@ void read_profiles(const ModelFile& file, Plan& plan) {
 }
 
 void read_tensors(const ModelFile& file, Plan& plan) {
-    nvinfer1::ICudaEngine& engine = *plan.engine;
     size_t inputs = 0;
-    for (int i = 0; i < engine.getNbIOTensors(); ++i) {
-        const char* name = engine.getIOTensorName(i);
-        const bool input = engine.getTensorIOMode(name) == nvinfer1::TensorIOMode::kINPUT;
-        TensorInfo info = read_tensor(file, engine, name, input);
-        if (!input) {
-            plan.info.outputs.push_back(std::move(info));
+    for (VendorTensor& tensor : plan.engine->tensors()) {
+        check_tensor(file, tensor);
+        if (!tensor.input) {
+            plan.info.outputs.push_back(std::move(tensor.info));
             continue;
         }
         require(++inputs == 1, ErrorCode::model, file.path, ": it has several inputs, expected one");
-        require(info.shape.size() == 4, ErrorCode::model, file.path, ": its input is ", shape_text(info.shape),
-                ", expected N×3×H×W");
-        plan.info.input = std::move(info);
+        require(tensor.info.shape.size() == 4, ErrorCode::model, file.path, ": its input is ",
+                shape_text(tensor.info.shape), ", expected N×3×H×W");
+        plan.info.input = std::move(tensor.info);
     }
     require(inputs == 1 && !plan.info.outputs.empty(), ErrorCode::model, file.path,
             ": it has no input or no output; build it again: ", plan.rebuild);
@@ -172,7 +154,7 @@ int choose_device(const ModelFile& file, const SessionOptions& options) {
 }
 
 void check_version(const ModelFile& file, const Plan& plan) {
-    const Version oldest = oldest_library();
+    const Version oldest = plan.vendor->oldest();
     require(plan.library.runtime == Runtime::rtx || !(plan.library.version < oldest), ErrorCode::device, file.path,
             ": TensorRT ", to_string(plan.library.version), " is older than this build of trtpose can use, which is ",
             to_string(oldest), "; install a newer one and build the engine again: ", plan.rebuild);
@@ -180,15 +162,14 @@ void check_version(const ModelFile& file, const Plan& plan) {
 
 void start_runtime(const ModelFile& file, Plan& plan) {
     forget_messages();
-    // Told its own version: TensorRT for RTX counts differently, and a minor version newer than the headers is as good.
-    plan.runtime.reset(static_cast<nvinfer1::IRuntime*>(plan.library.create_runtime(&logger(), plan.library.number)));
+    plan.runtime = plan.vendor->start(plan.library);
     if (!plan.runtime) fail(ErrorCode::device, file.path, ": ", plan.name(), " does not start");
     if (!file.engine->version_compatible) return;
     const char* trusted = std::getenv("TRTPOSE_ALLOW_ENGINE_CODE");
     require(trusted && *trusted && *trusted != '0', ErrorCode::device, file.path,
             ": a version-compatible engine holds code that runs on this machine's processor; set "
             "TRTPOSE_ALLOW_ENGINE_CODE=1 if you trust the file");
-    plan.runtime->setEngineHostCodeAllowed(true);
+    plan.runtime->allow_engine_code();
 }
 
 /// TensorRT for RTX compiles for the GPU at hand; what it made before is kept for this plan, version and GPU.
@@ -196,12 +177,12 @@ void open_kernels(Plan& plan, const PlanBytes& bytes, const std::string& capabil
     const std::string_view content(static_cast<const char*>(bytes.data()), bytes.size());
     plan.kernels_file = KeptFile(text("rtx/", plan.info.version, "-", capability, "-", crc32(content), ".kernels"));
     plan.kernels_kept = plan.kernels_file.read();
-    plan.kernels = open_kernel_cache(*plan.engine, plan.kernels_kept);
+    plan.keeps_kernels = plan.engine->open_kernels(plan.kernels_kept);
 }
 
 void measure_weights(const ModelFile& file, Plan& plan) {
-    plan.info.streamable_weight_bytes = streamable_bytes(*plan.engine);
-    plan.weight_bytes = weight_bytes(*plan.engine, plan.library);
+    plan.info.streamable_weight_bytes = plan.engine->streamable_bytes();
+    plan.weight_bytes = plan.engine->weight_bytes();
     if (plan.weight_bytes == 0) plan.weight_bytes = static_cast<size_t>(file.weight_bytes);
     plan.weight_bytes = std::max(plan.weight_bytes, plan.info.streamable_weight_bytes);
     plan.fixed_weight_bytes = plan.weight_bytes - plan.info.streamable_weight_bytes;
@@ -209,12 +190,13 @@ void measure_weights(const ModelFile& file, Plan& plan) {
 
 }  // namespace
 
-std::shared_ptr<Plan> open_plan(const ModelFile& file, const SessionOptions& options) {
+std::shared_ptr<Plan> open_plan(std::shared_ptr<Vendor> vendor, const ModelFile& file, const SessionOptions& options) {
     require(file.engine.has_value(), ErrorCode::model, file.path, ": is no engine file");
     auto plan = std::make_shared<Plan>();
     plan->path = file.path;
     plan->rebuild = rebuild(file);
-    plan->library = library_for(file);
+    plan->vendor = std::move(vendor);
+    plan->library = choose_library(file, plan->vendor->find(file));
     check_version(file, *plan);
     const int index = choose_device(file, options);
     plan->info.device = {DeviceType::cuda, index};
@@ -231,7 +213,7 @@ std::shared_ptr<Plan> open_plan(const ModelFile& file, const SessionOptions& opt
     start_runtime(file, *plan);
     load_plugins(file, *plan);
     forget_messages();
-    plan->engine.reset(plan->runtime->deserializeCudaEngine(bytes.data(), bytes.size()));
+    plan->engine = plan->runtime->deserialize(bytes.data(), bytes.size());
     if (!plan->engine)
         fail(ErrorCode::model, file.path, ": ", plan->name(),
              " refuses its plan; build it again on this machine: ", plan->rebuild);
@@ -245,7 +227,6 @@ Plan::~Plan() {
     try {
         const CudaDeviceGuard guard(info.device.index);
         keep_kernels();
-        kernels = {};
         engine.reset();
         runtime.reset();
         static_cast<void>(cudaGetLastError());
@@ -258,13 +239,9 @@ std::string Plan::name() const {
     return text(library.runtime == Runtime::rtx ? "TensorRT for RTX " : "TensorRT ", info.version);
 }
 
-nvinfer1::IExecutionContext* Plan::make_context() {
-    return kernels ? kernels.make_context() : tensorrt::make_context(*engine);
-}
-
 void Plan::keep_kernels() {
-    if (!kernels) return;
-    std::string content = kernels.content();
+    if (!keeps_kernels) return;
+    std::string content = engine->kernels();
     if (content == kernels_kept) return;
     kernels_file.write(content);
     kernels_kept = std::move(content);

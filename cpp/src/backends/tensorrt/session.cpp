@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Engine files on TensorRT. Compiled once for each major version of its headers; the library itself is opened when a
-// plan asks for it (vendor_library.hpp), and never called before CUDA has found a GPU: without a driver its entry
-// points crash.
+// Engine files on TensorRT, however it is reached (vendor.hpp).
 #include <algorithm>
 #include <atomic>
 #include <list>
 #include <mutex>
 
-#include "backends/backend.hpp"
-#include "backends/tensorrt/api.hpp"
 #include "backends/tensorrt/messages.hpp"
 #include "backends/tensorrt/plan.hpp"
 #include "core/check.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
-#include "trtpose/version.hpp"
 
 namespace trtpose {
 namespace {
@@ -22,16 +17,6 @@ namespace {
 // Shapes kept ready, each with a context of its own: a graph captured from a context is good as long as nothing of that
 // context is changed. As many as the engine keeps graphs.
 constexpr size_t kMaxShapes = 8;
-
-nvinfer1::Dims input_dims(int batch, Size size) {
-    nvinfer1::Dims out{};
-    out.nbDims = 4;
-    out.d[0] = batch;
-    out.d[1] = 3;
-    out.d[2] = size.height;
-    out.d[3] = size.width;
-    return out;
-}
 
 uint64_t next_capture_id() {
     static std::atomic<uint64_t> last{0};
@@ -80,7 +65,10 @@ public:
         require(reinterpret_cast<uintptr_t>(data) % kScratchAlignment == 0, ErrorCode::input, plan_->path,
                 ": the memory lent for its intermediate tensors must be aligned to ", kScratchAlignment, " bytes");
         const CudaDeviceGuard guard(plan_->info.device.index);
-        tensorrt::lend(*shape.context, data, needed);
+        tensorrt::forget_messages();
+        if (!shape.context->lend(data, needed))
+            tensorrt::fail(ErrorCode::device, plan_->path, ": ", plan_->name(),
+                           " does not take the memory for its intermediate tensors");
         // Graphs hold the old address.
         if (shape.scratch && shape.report.capture_id) shape.report.capture_id = next_capture_id();
         shape.scratch = data;
@@ -100,7 +88,7 @@ public:
         const size_t fixed = plan.fixed_weight_bytes;
         const size_t kept = bytes > fixed ? std::min(bytes - fixed, streamable) : 0;
         tensorrt::forget_messages();
-        if (!tensorrt::limit_streamable(*plan.engine, kept))
+        if (!plan.engine->limit_streamable(kept))
             tensorrt::fail(ErrorCode::budget, plan.path, ": ", plan.name(), " cannot keep only ", kept, " of ",
                            streamable, " bytes of its weights on the GPU");
         plan.streamed_out = streamable - kept;
@@ -120,14 +108,9 @@ public:
             used_ = true;
         }
         tensorrt::forget_messages();
-        const auto set = [&](const std::string& name, void* data) {
-            if (!shape.context->setTensorAddress(name.c_str(), data))
-                tensorrt::fail(ErrorCode::model, plan.path, ": ", plan.name(), " does not take the memory of '", name,
-                               "'");
-        };
-        set(plan.info.input.name, const_cast<void*>(input));
-        for (size_t i = 0; i < outputs.size(); ++i) set(plan.info.outputs[i].name, outputs[i]);
-        if (!shape.context->enqueueV3(stream))
+        set_address(shape, 0, plan.info.input.name, const_cast<void*>(input));
+        for (size_t i = 0; i < outputs.size(); ++i) set_address(shape, i + 1, plan.info.outputs[i].name, outputs[i]);
+        if (!shape.context->enqueue(stream))
             tensorrt::fail(ErrorCode::device, plan.path, ": ", plan.name(), " cannot run it");
     }
 
@@ -137,14 +120,26 @@ private:
     struct Shape {
         int batch = 0, profile = 0;
         Size size;
-        std::unique_ptr<nvinfer1::IExecutionContext> context;
+        std::unique_ptr<tensorrt::VendorContext> context;
         SessionShape report;
-        void* scratch = nullptr;  ///< what is lent
+        void* scratch = nullptr;       ///< what is lent
+        std::vector<void*> addresses;  ///< that are set, of the input and the outputs
     };
 
     Shape& current() {
         require(!shapes_.empty(), ErrorCode::device, plan_->path, ": no shape has been prepared");
         return shapes_.front();
+    }
+
+    /// Tell a context where a tensor lies, if it lies elsewhere than before.
+    void set_address(Shape& shape, size_t at, const std::string& name, void* data) {
+        if (shape.addresses.size() <= at) shape.addresses.resize(at + 1);
+        if (shape.addresses[at] == data) return;
+        shape.addresses[at] = nullptr;
+        if (!shape.context->set_address(name, data))
+            tensorrt::fail(ErrorCode::model, plan_->path, ": ", plan_->name(), " does not take the memory of '", name,
+                           "'");
+        shape.addresses[at] = data;
     }
 
     /// Wait for what was given to the GPU: plain runs and the graphs captured from them go by the same stream.
@@ -163,26 +158,24 @@ private:
         Shape shape;
         shape.batch = batch;
         shape.size = size;
-        const nvinfer1::Dims dims = input_dims(batch, size);
-        shape.profile = plan.profile_for(tensorrt::shape_of(dims));
-        const std::string what =
-            text(plan.path, ": ", plan.name(), " cannot prepare it for ", shape_text(tensorrt::shape_of(dims)));
+        const std::vector<int64_t> input = {batch, 3, size.height, size.width};
+        shape.profile = plan.profile_for(input);
+        const std::string what = text(plan.path, ": ", plan.name(), " cannot prepare it for ", shape_text(input));
         const std::lock_guard lock(plan.mutex);  // contexts of an engine are made one at a time
         tensorrt::forget_messages();
-        shape.context.reset(plan.make_context());
+        shape.context = plan.engine->make_context();
         if (!shape.context) tensorrt::fail(ErrorCode::device, what);
         if (!plan.info.profiles.empty() && !choose_profile(shape)) {
             tensorrt::fail(ErrorCode::device, what,
-                           tensorrt::kSharesProfiles
+                           plan.shares_profiles()
                                ? ""
                                : ": a profile serves one shape or clone at a time unless the engine is "
                                  "built for sharing, as trtpose build does");
         }
-        const char* name = plan.info.input.name.c_str();
-        if (!shape.context->setInputShape(name, dims)) tensorrt::fail(ErrorCode::model, what);
-        if (shape.context->inferShapes(0, nullptr) != 0) tensorrt::fail(ErrorCode::model, what);
+        if (!shape.context->set_input_shape(plan.info.input.name, input)) tensorrt::fail(ErrorCode::model, what);
+        if (!shape.context->infer_shapes()) tensorrt::fail(ErrorCode::model, what);
         for (const TensorInfo& output : plan.info.outputs) {
-            auto sizes = tensorrt::shape_of(shape.context->getTensorShape(output.name.c_str()));
+            auto sizes = shape.context->shape_of(output.name);
             const bool known = std::all_of(sizes.begin(), sizes.end(), [](int64_t d) { return d >= 0; });
             require(known && !sizes.empty(), ErrorCode::model, plan.path, ": the size of output '", output.name,
                     "' depends on the picture; export the network without its own NMS or with a fixed number of "
@@ -191,7 +184,7 @@ private:
         }
         const bool streaming = plan.streamed_out > 0;
         shape.report.weight_bytes = plan.weight_bytes - std::min(plan.streamed_out, plan.weight_bytes);
-        shape.report.scratch_bytes = tensorrt::scratch_bytes(*plan.engine, *shape.context, shape.profile, streaming);
+        shape.report.scratch_bytes = shape.context->scratch_bytes(shape.profile, streaming);
         shape.report.activation_bytes = shape.report.scratch_bytes;
         // Weights that come from the host while the network runs cannot be captured.
         shape.report.capture_id = streaming ? 0 : next_capture_id();
@@ -203,10 +196,10 @@ private:
     /// Set a new context's profile and wait until it is in place. Older plans lend a profile to one context alone: then
     /// the one of this session that has it makes room.
     bool choose_profile(Shape& shape) {
-        if (shape.context->getOptimizationProfile() == shape.profile) return true;
+        if (shape.context->profile() == shape.profile) return true;
         const CudaStream stream;
-        bool done = shape.context->setOptimizationProfileAsync(shape.profile, stream.get());
-        if (!done && !tensorrt::kSharesProfiles) {
+        bool done = shape.context->set_profile(shape.profile, stream.get());
+        if (!done && !plan_->shares_profiles()) {
             settle();
             for (auto other = shapes_.begin(); other != shapes_.end();) {
                 const auto next = std::next(other);
@@ -217,7 +210,7 @@ private:
                 other = next;
             }
             tensorrt::forget_messages();
-            done = shape.context->setOptimizationProfileAsync(shape.profile, stream.get());
+            done = shape.context->set_profile(shape.profile, stream.get());
         }
         stream.synchronize();
         return done;
@@ -229,19 +222,11 @@ private:
     bool used_ = false;
 };
 
-std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& options) {
-    return std::make_unique<TensorRtSession>(tensorrt::open_plan(file, options));
-}
-
-BackendStatus status() {
-    const auto here = [](int module) { return module == TRTPOSE_TENSORRT_API; };
-    return tensorrt::status(tensorrt::Runtime::tensorrt, here);
-}
-
 }  // namespace
-}  // namespace trtpose
 
-extern "C" __attribute__((visibility("default"))) const trtpose::BackendTable* trtpose_backend() {
-    static const trtpose::BackendTable table{trtpose::version(), &trtpose::status, &trtpose::open};
-    return &table;
+std::unique_ptr<Session> tensorrt::open_session(std::shared_ptr<Vendor> vendor, const ModelFile& file,
+                                                const SessionOptions& options) {
+    return std::make_unique<TensorRtSession>(open_plan(std::move(vendor), file, options));
 }
+
+}  // namespace trtpose

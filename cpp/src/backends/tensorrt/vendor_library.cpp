@@ -18,15 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kRtxModule = 1, kRtxInterfaces = 11;
-
-const char* name_of(Runtime runtime) { return runtime == Runtime::rtx ? "TensorRT for RTX" : "TensorRT"; }
-
-Version parse_version(const std::string& text) {
-    Version out;
-    if (std::sscanf(text.c_str(), "%d.%d.%d", &out.major, &out.minor, &out.patch) < 1) out = {};
-    return out;
-}
+constexpr int kRtxInterfaces = 11;
 
 /// A library's own count: up to 8 major * 1000 + minor * 100 + patch, later with two digits each.
 Version decode(Runtime runtime, int number) {
@@ -95,27 +87,15 @@ std::vector<fs::path> candidates(Runtime runtime) {
     return out;
 }
 
-/// How to get a version of a library.
-std::string remedy(Runtime runtime, const std::string& version) {
-    std::string number = version;
-    // Version 8 is published with three numbers.
-    if (runtime == Runtime::tensorrt && number.rfind("8.", 0) == 0) number = to_string(parse_version(version));
-    const std::string exact = version.empty() ? "" : "==" + number;
-    return text("pip install ", runtime == Runtime::rtx ? "tensorrt_rtx_cu13_libs" : "tensorrt", exact, ", or set ",
-                runtime == Runtime::rtx ? "TENSORRT_RTX_ROOT" : "TENSORRT_ROOT",
-                " or TRTPOSE_TENSORRT_LIB to where it is installed");
-}
-
-bool serves(const Library& library, const EngineDescription& engine) {
-    const Version made = parse_version(engine.version);
-    if (made == Version{}) return true;  // the library will say
-    if (library.version == made) return true;
-    if (!engine.version_compatible || library.version < made) return false;
-    // Version-compatible plans go one major version up: 8 to 10, 10 to 11.
-    return library.version.major == made.major || library.version.major == (made.major < 10 ? 10 : made.major + 1);
-}
-
 }  // namespace
+
+const char* name_of(Runtime runtime) { return runtime == Runtime::rtx ? "TensorRT for RTX" : "TensorRT"; }
+
+Version parse_version(const std::string& text) {
+    Version out;
+    if (std::sscanf(text.c_str(), "%d.%d.%d", &out.major, &out.minor, &out.patch) < 1) out = {};
+    return out;
+}
 
 std::string to_string(const Version& version) { return text(version.major, '.', version.minor, '.', version.patch); }
 
@@ -167,22 +147,46 @@ std::string rebuild(const ModelFile& file) {
     return out;
 }
 
-Library library_for(const ModelFile& file) {
+std::string requirement(const std::string& package, const std::string& version) {
+    if (version.empty()) return package;
+    // Version 8 is published with three numbers.
+    return package + "==" + (version.rfind("8.", 0) == 0 ? to_string(parse_version(version)) : version);
+}
+
+std::string remedy(Runtime runtime, const std::string& version) {
+    const bool rtx = runtime == Runtime::rtx;
+    return text("pip install ", requirement(rtx ? "tensorrt_rtx_cu13_libs" : "tensorrt", version), ", or set ",
+                rtx ? "TENSORRT_RTX_ROOT" : "TENSORRT_ROOT", " or TRTPOSE_TENSORRT_LIB to where it is installed");
+}
+
+bool serves(const Library& library, const EngineDescription& engine) {
+    const Version made = parse_version(engine.version);
+    if (made == Version{}) return true;  // the library will say
+    if (library.version == made) return true;
+    if (!engine.version_compatible || library.version < made) return false;
+    // Version-compatible plans go one major version up: 8 to 10, 10 to 11.
+    return library.version.major == made.major || library.version.major == (made.major < 10 ? 10 : made.major + 1);
+}
+
+Library choose_library(const ModelFile& file, const Found& found) {
     const EngineDescription& engine = *file.engine;
-    const Runtime runtime = runtime_of(engine);
-    const auto found = find_libraries(runtime);
-    for (const Library& library : found) {
+    for (const Library& library : found.libraries) {
         if (serves(library, engine)) return library;
     }
+    const Runtime runtime = runtime_of(engine);
     const std::string needed = engine.version.empty() ? name_of(runtime) : name_of(runtime) + (" " + engine.version);
-    require(!found.empty(), ErrorCode::device, file.path, ": it needs ", needed, ", and no ", name_of(runtime),
-            " was found; ", remedy(runtime, engine.version));
+    require(!found.libraries.empty(), ErrorCode::device, file.path, ": it needs ", needed, ", and no ", found.wanted,
+            " was found", found.problem.empty() ? "" : " (" + found.problem + ")", "; ", found.remedy);
     std::string others;
-    for (const Library& library : found)
+    for (const Library& library : found.libraries)
         others += (others.empty() ? "" : ", ") + to_string(library.version) + " (" + library.path + ")";
-    throw Error(ErrorCode::device,
-                text(file.path, ": it was built with ", needed, ", found is ", others, "; build it again (",
-                     rebuild(file), ") or get that version: ", remedy(runtime, engine.version)));
+    throw Error(ErrorCode::device, text(file.path, ": it was built with ", needed, ", found is ", others,
+                                        "; build it again (", rebuild(file), ") or get that version: ", found.remedy));
+}
+
+Library library_for(const ModelFile& file) {
+    const Runtime runtime = runtime_of(*file.engine);
+    return choose_library(file, {find_libraries(runtime), name_of(runtime), "", remedy(runtime, file.engine->version)});
 }
 
 BackendStatus status(Runtime runtime, bool (*has_module)(int module)) {
