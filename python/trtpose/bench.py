@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
 from ._machine import cpu_name, gpus, memory_used, usable_cores
+from ._opencv import cv2, encode
 from .errors import InputError
 from .sources import decode_picture
 
@@ -39,11 +39,19 @@ def synthetic_picture(height: int = 1080, width: int = 1920, *, seed: int = 1) -
     """A JPEG of smooth shapes and noise, to time with where no photograph is given; the same for the same seed."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 40 + 1, width // 40 + 1, 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    picture = _enlarged(coarse, height, width).astype(np.int16)
     picture += rng.integers(-12, 13, picture.shape, dtype=np.int16)
-    good, data = cv2.imencode(".jpg", np.clip(picture, 0, 255).astype(np.uint8))
-    assert good
-    return data.tobytes()
+    data = encode(".jpg", np.clip(picture, 0, 255).astype(np.uint8))
+    assert data is not None
+    return data
+
+
+def _enlarged(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    if cv2 is not None:
+        return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def machine() -> dict[str, Any]:
@@ -55,7 +63,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "opencv": cv2.__version__,
+        "opencv": None if cv2 is None else cv2.__version__,
     }
     memory = _memory_total()
     if memory is not None:

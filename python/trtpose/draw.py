@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ._opencv import paint
 from .errors import InputError
 from .skeletons import VISIBLE, Skeleton, skeleton_for
 
@@ -48,7 +48,8 @@ _SHIFT = 4
 _ONE = 1 << _SHIFT
 # Beyond this a coordinate could overflow OpenCV's 32-bit fixed point; it is far outside any frame.
 _FAR = 1e6
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT = paint.FONT_HERSHEY_SIMPLEX
+_SMOOTH = paint.LINE_AA
 # Height in pixels of a capital letter of that font at scale 1.
 _FONT_HEIGHT = 21.0
 
@@ -150,7 +151,7 @@ def _draw_box(canvas: Frame, box: NDArray[np.float32], color: Color, pen: _Pen) 
     if right - left < 1 or bottom - top < 1:
         return
     thickness = max(round(pen.line * 0.6), 1)
-    cv2.rectangle(canvas, _fixed(left, top), _fixed(right, bottom), color, thickness, cv2.LINE_AA, _SHIFT)
+    paint.rectangle(canvas, _fixed(left, top), _fixed(right, bottom), color, thickness, _SMOOTH, _SHIFT)
 
 
 def _draw_person(canvas: Frame, points: NDArray[np.float32], skeleton: Skeleton, threshold: float, pen: _Pen) -> None:
@@ -159,19 +160,19 @@ def _draw_person(canvas: Frame, points: NDArray[np.float32], skeleton: Skeleton,
     edges = [edge for edge in skeleton.edges if shown[edge[0]] and shown[edge[1]]]
     if pen.outline:
         for a, b in edges:
-            cv2.line(canvas, places[a], places[b], _DARK, pen.line + 2 * pen.outline, cv2.LINE_AA, _SHIFT)
+            paint.line(canvas, places[a], places[b], _DARK, pen.line + 2 * pen.outline, _SMOOTH, _SHIFT)
     for a, b in edges:
-        cv2.line(canvas, places[a], places[b], _SIDES[skeleton.edge_side((a, b))], pen.line, cv2.LINE_AA, _SHIFT)
+        paint.line(canvas, places[a], places[b], _SIDES[skeleton.edge_side((a, b))], pen.line, _SMOOTH, _SHIFT)
     sides = skeleton.sides
     for index, place in enumerate(places):
         if not shown[index]:
             continue
         if pen.outline:
-            cv2.circle(canvas, place, round((pen.radius + pen.outline) * _ONE), _DARK, -1, cv2.LINE_AA, _SHIFT)
-            cv2.circle(canvas, place, round(pen.radius * _ONE), _WHITE, -1, cv2.LINE_AA, _SHIFT)
-            cv2.circle(canvas, place, round(pen.radius * 0.65 * _ONE), _SIDES[sides[index]], -1, cv2.LINE_AA, _SHIFT)
+            paint.circle(canvas, place, round((pen.radius + pen.outline) * _ONE), _DARK, -1, _SMOOTH, _SHIFT)
+            paint.circle(canvas, place, round(pen.radius * _ONE), _WHITE, -1, _SMOOTH, _SHIFT)
+            paint.circle(canvas, place, round(pen.radius * 0.65 * _ONE), _SIDES[sides[index]], -1, _SMOOTH, _SHIFT)
         else:
-            cv2.circle(canvas, place, round(pen.radius * _ONE), _SIDES[sides[index]], -1, cv2.LINE_AA, _SHIFT)
+            paint.circle(canvas, place, round(pen.radius * _ONE), _SIDES[sides[index]], -1, _SMOOTH, _SHIFT)
 
 
 def _draw_label(canvas: Frame, box: NDArray[np.float32], text: str, color: Color) -> None:
@@ -181,19 +182,19 @@ def _draw_label(canvas: Frame, box: NDArray[np.float32], text: str, color: Color
     person = max(float(box[2] - box[0]), 1.0)
     # Letters between 7 and 1/48 of the picture's mean side high, no wider than the box where that is still legible.
     tallest = max(math.sqrt(height * width) / 48.0, 7.0)
-    (unit, _), _ = cv2.getTextSize(text, _FONT, 1.0, 1)
+    (unit, _), _ = paint.getTextSize(text, _FONT, 1.0, 1)
     letters = min(max(person / unit * _FONT_HEIGHT * 0.9, 7.0), tallest)
     scale = letters / _FONT_HEIGHT
     if unit * scale > 3.0 * person:
         return
     thickness = max(round(scale * 1.6), 1)
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
+    (text_width, text_height), _ = paint.getTextSize(text, _FONT, scale, thickness)
     margin = max(round(letters * 0.3), 2)
     tag_width, tag_height = text_width + 2 * margin, text_height + 2 * margin
     left = int(np.clip(box[0], 0, max(width - tag_width, 0)))
     above = float(box[1]) - tag_height
     top = int(np.clip(above if above >= 0 else box[1], 0, max(height - tag_height, 0)))
-    cv2.rectangle(canvas, (left, top), (left + tag_width - 1, top + tag_height - 1), color, -1)
+    paint.rectangle(canvas, (left, top), (left + tag_width - 1, top + tag_height - 1), color, -1)
     luminance = 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2]
     ink = _DARK if luminance > 140 else _WHITE
-    cv2.putText(canvas, text, (left + margin, top + margin + text_height), _FONT, scale, ink, thickness, cv2.LINE_AA)
+    paint.putText(canvas, text, (left + margin, top + margin + text_height), _FONT, scale, ink, thickness, _SMOOTH)

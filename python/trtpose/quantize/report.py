@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _files
+from .._opencv import encode, paint
 from ..errors import InputError
 
 __all__ = ["Group", "Report", "Step"]
@@ -170,9 +170,9 @@ class Report:
         elif suffix == ".md":
             _files.write_text(path, self.markdown())
         elif suffix == ".png":
-            done, data = cv2.imencode(".png", self.picture())
-            assert done
-            _files.write_bytes(path, data.tobytes())
+            data = encode(".png", self.picture())
+            assert data is not None
+            _files.write_bytes(path, data)
         else:
             raise InputError(f"{path}: a report ends in {', '.join(SUFFIXES)}; choose one of these")
 
@@ -188,7 +188,7 @@ class Report:
 
     def _draw_curve(self, canvas: NDArray[np.uint8], box: tuple[int, int, int, int]) -> None:
         left, top, width, height = box
-        cv2.rectangle(canvas, (left, top), (left + width, top + height), _GREY, 1)
+        paint.rectangle(canvas, (left, top), (left + width, top + height), _GREY, 1)
         _text(canvas, "estimated speed to FP16", (left + 130, top + height + 50))
         _text(canvas, f"{self.kind} in points", (left - 70, top - 10))
         if self.reference is None or not self.steps:
@@ -209,18 +209,18 @@ class Report:
 
         for tick in (1.0, 1.25, 1.5, 1.75, 2.0):
             at = place(tick, low)[0]
-            cv2.line(canvas, (at, top + height), (at, top + height + 5), _GREY, 1)
+            paint.line(canvas, (at, top + height), (at, top + height + 5), _GREY, 1)
             _text(canvas, f"{tick:g}", (at - 10, top + height + 24), 0.4)
         for tick in np.linspace(low + margin, high - margin, 5):
             at = place(1.0, float(tick))[1]
-            cv2.line(canvas, (left - 5, at), (left, at), _GREY, 1)
+            paint.line(canvas, (left - 5, at), (left, at), _GREY, 1)
             _text(canvas, f"{tick:.1f}", (left - 52, at + 5), 0.4)
         line = place(1.0, floor)[1]
-        cv2.line(canvas, (left, line), (left + width, line), _RED, 1)
+        paint.line(canvas, (left, line), (left + width, line), _RED, 1)
         _text(canvas, f"{self.max_drop:g} lost", (left + 8, line - 6), 0.4, _RED)
         for x, y, name in points:
             if np.isfinite(y):
-                cv2.circle(canvas, place(x, y), 5, _BLUE, -1, cv2.LINE_AA)
+                paint.circle(canvas, place(x, y), 5, _BLUE, -1, paint.LINE_AA)
                 at = place(x, y)[0] + 8
                 _text(canvas, name, (min(at, left + width - 48), place(x, y)[1] - 8), 0.42)
 
@@ -233,7 +233,7 @@ class Report:
             _text(canvas, group.name[-32:], (left, y), 0.4)
             length = round(max(group.loss or 0.0, 0.0) / worst * 200)
             colour = _RED if group.floating else _BLUE
-            cv2.rectangle(canvas, (left + 260, y - 10), (left + 260 + length, y + 2), colour, -1)
+            paint.rectangle(canvas, (left + 260, y - 10), (left + 260 + length, y + 2), colour, -1)
             _text(canvas, f"{group.loss:.2f}", (left + 268 + length, y), 0.4)
 
 
@@ -248,7 +248,7 @@ def _text(
     colour: tuple[int, int, int] = (40, 40, 40),
 ) -> None:
     plain = text.encode("ascii", "replace").decode()
-    cv2.putText(canvas, plain, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
+    paint.putText(canvas, plain, at, paint.FONT_HERSHEY_SIMPLEX, size, colour, 1, paint.LINE_AA)
 
 
 def _finite(value: Any) -> Any:

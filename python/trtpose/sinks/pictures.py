@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 from numpy.typing import NDArray
 
 from .._files import identity, write_bytes
+from .._opencv import encode
 from ..errors import InputError
 from ..sources import VIDEOS, Frame, Sources
 from .video import Video
@@ -72,15 +72,12 @@ class Pictures:
                 self._video = Video(target, drawn.shape[1], drawn.shape[0], frame.fps)
             self._video.add(drawn)
             return
-        try:
-            good, data = cv2.imencode(target.suffix.lower(), drawn)
-        except cv2.error:
-            good, data = False, None
-        if not good or data is None:
+        data = encode(target.suffix.lower(), drawn)
+        if data is None:
             raise FormatError(
                 f"{target}: a picture of {drawn.shape[1]}x{drawn.shape[0]} pixels cannot be written in this format"
             )
-        write_bytes(target, data.tobytes())
+        write_bytes(target, data)
 
     def end_video(self) -> None:
         """Close the video being written, if there is one, and give it its name."""

@@ -7,10 +7,10 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import cv2
 from numpy.typing import NDArray
 
 from .._files import atomic_path
+from .._opencv import cv2, require_opencv
 from ..errors import InputError
 
 __all__ = ["Video"]
@@ -20,6 +20,7 @@ class Video:
     """One MP4, written frame by frame; it has its name when :meth:`close` has seen that it is whole."""
 
     def __init__(self, target: Path, width: int, height: int, fps: float | None) -> None:
+        require_opencv(f"{target}: writing a video")
         self.target = target
         self._size = width, height
         self._frames = 0

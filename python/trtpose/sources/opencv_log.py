@@ -12,7 +12,7 @@ import threading
 from collections.abc import Generator
 from typing import Any
 
-import cv2
+from .._opencv import cv2
 
 __all__ = ["quiet"]
 
@@ -23,6 +23,8 @@ _quiet_level = 0
 
 
 def _logging() -> Any:
+    if cv2 is None:
+        return None
     # Moved between OpenCV 4 and 5.
     utils: Any = getattr(cv2.utils, "logging", None)
     return utils if utils is not None else (cv2 if hasattr(cv2, "setLogLevel") else None)

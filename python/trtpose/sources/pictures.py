@@ -8,11 +8,11 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .._files import describe
+from .._opencv import cv2, decode
 from ..errors import InputError
 from .headers import looks_like_picture, read_head
 from .opencv_log import quiet
@@ -78,7 +78,8 @@ def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_
             f"{name}: {head.width}x{head.height} pixels do not fit the memory; scale the picture down"
         ) from None
     if image is None:
-        raise InputError(f"{name}: the {kind} data cannot be decoded, it is damaged or of a kind OpenCV does not read")
+        by = "Pillow" if cv2 is None else "OpenCV"
+        raise InputError(f"{name}: the {kind} data cannot be decoded, it is damaged or of a kind {by} does not read")
     if any(other is None or not np.array_equal(image, other) for other in others):
         raise InputError(f"{name}: {TRUNCATED}; replace it with a whole {kind} file")
     return image if head.turn is None else head.turn.applied(image)
@@ -86,14 +87,8 @@ def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_
 
 def _decode(data: bytes, head: Head) -> NDArray[np.uint8] | None:
     """Pixels as stored where the container turns them, else as EXIF says; None where there are none."""
-    flags = cv2.IMREAD_COLOR
-    if head.turn is not None:
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        with quiet():
-            image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        return None
+    with quiet():
+        image = decode(data, stored=head.turn is not None)
     return None if image is None or image.size == 0 else image
 
 

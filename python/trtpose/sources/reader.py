@@ -8,12 +8,12 @@ import os
 import time
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .._files import describe
-from ..errors import InputError
+from .._opencv import cv2, require_opencv
+from ..errors import DeviceError, InputError
 from .channel import Channel, ClosedError
 from .frame import Frame
 from .opencv_log import quiet
@@ -104,6 +104,11 @@ class Reader:
             except OSError as error:
                 self._fail(item, f"cannot be read ({describe(error)}); check the file and its permissions", 0, live)
                 return
+        try:
+            require_opencv("reading a video, camera or stream")
+        except DeviceError as error:
+            self._fail(item, str(error), 0, live)
+            return
         retries, index = 0, 0
         while True:
             capture = self._open(item)
