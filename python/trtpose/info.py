@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import _core
+from . import _abilities, _core
 from ._machine import (
+    Gpus,
     cpu_name,
     cuda_text,
     gpus,
@@ -35,10 +36,12 @@ def system_info() -> dict[str, Any]:
 
     Returns:
         trtpose, cuda (the version of this build, None without), python, platform, cpu, cpu_threads; gpu (driver,
-        driver_cuda, devices with name, compute_capability, memory_total and memory_free in bytes, problem); backends;
-        tensorrt (libraries found, none of them opened: runtime, version, path, origin); builders (packages that build
-        engines: name, version); extras (per extra of trtpose the packages and their versions); missing (name, why, how
-        to get it).
+        driver_cuda, devices with name, compute_capability, memory_total and memory_free in bytes, problem); opencv
+        (which of its distributions, version, problem); backends; tensorrt (libraries found, none of them opened:
+        runtime, version, path, origin); sessions (ways to run engines: runtime, session ``native`` or ``python``,
+        version); builders (packages that build engines: name, version); extras (per extra of trtpose the packages and
+        their versions); missing (name, why, how to get it); abilities (runs_onnx, builds_engines, runs_engines: able,
+        and problem, which says why not and what to do); summary, the same in one line.
     """
     built = _core.cuda_version()
     machine = gpus()
@@ -57,31 +60,62 @@ def system_info() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "cpu_threads": usable_cores(),
-        "gpu": {
-            "driver": machine.driver,
-            "driver_cuda": machine.cuda,
-            "devices": [
-                {
-                    "index": gpu.index,
-                    "name": gpu.name,
-                    "compute_capability": gpu.compute_capability,
-                    "memory_total": gpu.memory_total,
-                    "memory_free": gpu.memory_free,
-                }
-                for gpu in machine.devices
-            ],
-            "problem": machine.problem,
-        },
+        "gpu": _gpu_info(machine),
+        "opencv": _opencv_info(),
         "backends": backends,
         "tensorrt": [
             {"runtime": one.runtime, "version": one.version, "path": one.path, "origin": one.origin}
             for one in libraries
         ],
+        "sessions": [
+            {"runtime": one.runtime, "session": one.kind, "version": one.version}
+            for one in _abilities.sessions(libraries)
+        ],
         "builders": builders,
         "extras": extras,
     }
-    info["missing"] = _missing(info)
+    onnx = next((one["problem"] for one in backends if one["name"] == "openvino" and not one["available"]), None)
+    able = _abilities.abilities(machine, libraries, [one["package"] for one in builders], onnx)
+    info["missing"] = _missing(info, machine)
+    info["abilities"] = {
+        one.name.lower().replace(" ", "_"): {"able": one.problem is None, "problem": one.problem} for one in able
+    }
+    info["summary"] = _abilities.sentence(able)
     return info
+
+
+def _gpu_info(machine: Gpus) -> dict[str, Any]:
+    """Driver and GPUs as JSON has them."""
+    devices = [
+        {
+            "index": gpu.index,
+            "name": gpu.name,
+            "compute_capability": gpu.compute_capability,
+            "memory_total": gpu.memory_total,
+            "memory_free": gpu.memory_free,
+        }
+        for gpu in machine.devices
+    ]
+    return {"driver": machine.driver, "driver_cuda": machine.cuda, "devices": devices, "problem": machine.problem}
+
+
+_OPENCV = re.compile(r"opencv(-contrib)?-python(-headless)?$")
+
+
+def _opencv_info() -> dict[str, str | None]:
+    """Which distributions of OpenCV are installed, the version that is loaded, and what is wrong."""
+    from . import _opencv
+
+    names = sorted({(one.name or "").lower().replace("_", "-") for one in importlib.metadata.distributions()})
+    found = [name for name in names if _OPENCV.match(name)]
+    problem = _opencv.PROBLEM or None
+    if len(found) > 1:
+        problem = (
+            f"{' and '.join(found)} hold the same files, of which the last to be installed are there; uninstall all of "
+            "them, then install one"
+        )
+    version = None if _opencv.cv2 is None else str(_opencv.cv2.__version__)
+    return {"distribution": ", ".join(found) or None, "version": version, "problem": problem}
 
 
 def _extras() -> dict[str, dict[str, str | None]]:
@@ -104,44 +138,40 @@ def _extras() -> dict[str, dict[str, str | None]]:
             # Packages of one library for several versions of CUDA: any of them will do.
             plain = re.sub(r"[-_]cu(da)?\d+x?", "", package).replace("-", "_")
             version = module_version(plain)
+        if version is None and _OPENCV.match(package):
+            version = module_version("cv2")  # any of the four
         extras.setdefault(extra.group(1), {})[package] = version
     return extras
 
 
-def _missing(info: dict[str, Any]) -> list[dict[str, str]]:
+def _missing(info: dict[str, Any], machine: Gpus) -> list[dict[str, str]]:
     missing: list[dict[str, str]] = []
 
     def add(name: str, why: str, how: str) -> None:
         missing.append({"name": name, "why": why, "how": how})
 
     if info["cuda"] is None:
-        add(
-            "CUDA in this build",
-            "to run engines on a GPU",
-            "build trtpose where nvcc is on the path, see docs/guide.md",
-        )
+        add("CUDA in this build", "to run engines on a GPU", _abilities.build_with_cuda())
     if not info["gpu"]["devices"]:
         add("GPU", "to run engines", str(info["gpu"]["problem"]))
+    if info["opencv"]["problem"]:
+        add("OpenCV", "to read videos, cameras and streams", str(info["opencv"]["problem"]))
     for backend in info["backends"]:
-        if not backend["available"]:
-            why = "to run ONNX models on the CPU" if backend["name"] == "openvino" else "to run engines of its kind"
-            add(f"backend {backend['name']}", why, str(backend["problem"]))
-    if not info["tensorrt"]:
-        add(
-            "TensorRT library",
-            "to run engines",
-            "install TensorRT from NVIDIA and set TENSORRT_ROOT, or pip install tensorrt; for GeForce and RTX cards "
-            'pip install "trtpose[rtx]"',
-        )
+        # Those of TensorRT are told by what is found below.
+        if not backend["available"] and backend["name"] == "openvino":
+            add("backend openvino", "to run ONNX models on the CPU", str(backend["problem"]))
+    if not info["sessions"]:
+        if info["tensorrt"] and info["cuda"] is not None:
+            found = info["tensorrt"][0]
+            add("a way to call TensorRT", "to run engines", _abilities.package_for(found["runtime"], found["version"]))
+        elif not info["tensorrt"]:
+            add("TensorRT library", "to run engines", _abilities.get_tensorrt(machine))
     if not info["builders"]:
-        add(
-            "TensorRT's Python package",
-            "to build engines",
-            'pip install "trtpose[tensorrt]"; for GeForce and RTX cards, on any machine, pip install "trtpose[rtx]"',
-        )
+        add("TensorRT's Python package", "to build engines", _abilities.get_tensorrt(machine))
     for extra, packages in info["extras"].items():
         absent = [name for name, version in packages.items() if version is None]
-        if absent:
+        # What runs and builds engines is told above, and OpenVINO as a backend.
+        if absent and extra not in ("cpu", "opencv", "rtx", "tensorrt"):
             add(", ".join(absent), f"for the extra {extra}", f'pip install "trtpose[{extra}]"')
     return missing
 

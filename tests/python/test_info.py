@@ -222,7 +222,9 @@ def test_what_is_missing(libraries: dict[str, Any], monkeypatch: pytest.MonkeyPa
     ]
     assert names["no-such-package"] == 'pip install "trtpose[eval]"'
     assert names["backend openvino"] == "pip install openvino"
-    assert "trtpose[rtx]" in names["TensorRT's Python package"]
+    assert "pip install tensorrt_rtx_cu13_libs tensorrt_rtx_cu13_bindings" in names["TensorRT's Python package"]
+    assert found["abilities"]["runs_onnx"] == {"able": False, "problem": "pip install openvino"}
+    assert found["summary"].startswith("this machine runs ONNX: no, because pip install openvino; builds engines: no, ")
     libraries["libcuda.so.1"] = Cuda()
     found = trtpose.system_info()
     assert "GPU" not in {one["name"] for one in found["missing"]}
@@ -237,8 +239,13 @@ def test_the_command(capsys: pytest.CaptureFixture[str], libraries: dict[str, An
     assert "    - index: 0\n      name: Card 10\n      compute_capability: 8.9\n" in text
     assert "memory_total: 8,192 MiB\n" in text
     assert "memory_free: 5,120 MiB\n" in text
+    last = text.splitlines()[-1]
+    assert last.startswith("this machine runs ONNX: yes; builds engines: ")
     assert main(["info", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["gpu"]["devices"][0]["memory_free"] == 5 * GIB
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["gpu"]["devices"][0]["memory_free"] == 5 * GIB
+    assert printed["summary"] == last
+    assert printed["abilities"]["runs_onnx"] == {"able": True, "problem": None}
 
 
 def test_a_model_that_runs_here(tmp_path: Path):

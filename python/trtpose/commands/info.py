@@ -48,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
         if "spec" in info and isinstance(info.get("metadata"), dict):
             # The spec itself is shown below.
             info["metadata"] = {key: value for key, value in info["metadata"].items() if key != METADATA_KEY}
+        summary = info.pop("summary", None)
         print("\n".join(_outline(info)))
+        if summary:
+            print(summary)
     return 0
 
 
