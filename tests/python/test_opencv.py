@@ -17,6 +17,8 @@ import pytest
 
 from support import encoded, make_poses, picture, write_picture, write_video
 from trtpose import _opencv, _paint, draw
+from trtpose.errors import InputError
+from trtpose.sources import read_picture
 
 BLOCKED = "import sys; sys.modules['cv2'] = None; from trtpose.cli import main; sys.exit(main(sys.argv[1:]))"
 PLAIN = "import sys; from trtpose.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -170,3 +172,26 @@ def test_poses_drawn_outside_the_frame(monkeypatch: pytest.MonkeyPatch):
     assert draw.draw(frame, poses).any()
     poses.keypoints[:, :, 0] += 5000
     assert np.isfinite(draw.draw(frame, poses)).all()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "data" / "avif").glob("*.avif")), ids=lambda p: p.stem
+)
+def test_turned_avif_is_the_same_with_pillow(path: Path, monkeypatch: pytest.MonkeyPatch):
+    wanted = read_picture(path)
+    monkeypatch.setattr(_opencv, "cv2", None)
+    got = read_picture(path)
+    assert got.shape == wanted.shape
+    assert np.abs(got.astype(int) - wanted).max() <= 3
+
+
+def test_a_jpeg_without_its_end_with_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_opencv, "cv2", None)
+    data = encoded(".jpg", picture(60, 90))
+    whole, ended = tmp_path / "whole.jpg", tmp_path / "ended.jpg"
+    whole.write_bytes(data)
+    ended.write_bytes(data[:-2])
+    np.testing.assert_array_equal(read_picture(ended), read_picture(whole))
+    ended.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match="cut off"):
+        read_picture(ended)
