@@ -42,8 +42,8 @@ class ModelSpec:
         color, mean, std, pad: the input is ``(pixel - mean) / std`` per channel in ``color`` order, planar float;
             the letterbox border has the grey value ``pad``.
         name: what the model is called.
-        family: which networks it is one of, a folder of :mod:`trtpose.families`.
         extra: keys that this version does not know.
+        family: which networks it is one of, a folder of :mod:`trtpose.families`.
 
     Raises:
         ModelError: a field is of the wrong type or inconsistent; the message names it.
@@ -65,8 +65,8 @@ class ModelSpec:
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     pad: int = 114
     name: str = ""
-    family: str = DEFAULT_FAMILY
     extra: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}), compare=False)
+    family: str = DEFAULT_FAMILY
 
     def __post_init__(self) -> None:
         source = f"model spec {self.name or '(unnamed)'}"

@@ -58,6 +58,10 @@ class Thresholds:
 
         Raises:
             InputError: as the constructor.
+            TypeError: there is no such threshold.
         """
+        for name in changes:
+            if name not in self.__dataclass_fields__:
+                raise TypeError(f"unexpected keyword argument {name!r}")
         given = {name: value for name, value in cast("dict[str, Any]", changes).items() if value is not None}
         return Thresholds(**{**self.__dict__, **given}) if given else self

@@ -75,6 +75,13 @@ def test_a_spec_made_by_hand_is_checked_as_well() -> None:
         dataclasses.replace(spec, imgsz=(60, 96))
 
 
+def test_fields_keep_their_places() -> None:
+    """A field that is new stands behind those that programs may give by their place."""
+    spec = ModelSpec.from_dict(fields(more={"x": 1}))
+    places = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
+    assert ModelSpec(*places[:17]).extra == {"more": {"x": 1}}
+
+
 def test_there_and_back() -> None:
     spec = ModelSpec.from_dict(fields(kpt_names=["a", "b", "c"], skeleton=[[0, 1]], flip_idx=[1, 0, 2], more={"x": 1}))
     assert ModelSpec.from_json(spec.to_json()) == spec

@@ -57,5 +57,8 @@ def test_an_engine_takes_them_as_one_and_one_by_one() -> None:
     assert len(engine.infer(frame, thresholds=Thresholds(conf=0.0, max_det=2), max_det=1)[0]) == 1
     with pytest.raises(trtpose.InputError, match="conf 2 must lie"):
         engine.infer(frame, conf=2)
-    with pytest.raises(TypeError, match="confidence"):
-        engine.infer(frame, confidence=0.5)  # type: ignore[call-overload]
+    for nothing in (0.5, None):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'confidence'"):
+            engine.infer(frame, confidence=nothing)  # type: ignore[call-overload]
+        with pytest.raises(TypeError, match="unexpected keyword argument 'confidence'"):
+            Engine(DEMO, confidence=nothing)  # type: ignore[call-arg]

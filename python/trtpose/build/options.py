@@ -152,6 +152,9 @@ class Options:
             InputError: a value cannot be read or is not among those that can be; the message names it.
             TypeError: there is no such option.
         """
+        for name in values:
+            if name not in OptionValues.__optional_keys__:
+                raise TypeError(f"unexpected keyword argument {name!r}")
         given = {name: value for name, value in cast("dict[str, Any]", values).items() if value is not None}
         names = [name for name in given if name in Thresholds.__dataclass_fields__]
         if names and not given.get("nms_in_engine"):

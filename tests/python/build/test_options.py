@@ -49,3 +49,10 @@ def test_impossible_options(
     with pytest.raises(kind, match=words):
         trtpose.build(DEMO, tmp_path / "x.engine", **{"precision": "fp16", **options_})
     assert nothing_but(tmp_path)
+
+
+@pytest.mark.parametrize("nothing", [1, None])
+def test_an_option_that_is_none(nothing: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'half'"):
+        trtpose.build(DEMO, tmp_path / "a.engine", precision="fp32", half=nothing)
+    assert nothing_but(tmp_path)
