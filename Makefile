@@ -8,7 +8,7 @@ SOURCES := $(shell git ls-files cpp python/bindings cmake CMakeLists.txt pyproje
     $(shell find python/trtpose -type d -not -name __pycache__)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python test-cpp lint stubs sanitize wheel-test bench gpu-test gpu-bench findings clean
+.PHONY: help demo test test-python test-cpp lint stubs sanitize wheel-test wheels bench gpu-test gpu-bench findings clean
 
 help:
 	@echo "make demo        poses drawn on pictures, into $(OUT)/demo"
@@ -17,7 +17,8 @@ help:
 	@echo "make test-cpp    the other half, or T=Suite or T=Suite.Name alone"
 	@echo "make lint        format, style, types, layers, sizes, stubs"
 	@echo "make sanitize    C++ tests under AddressSanitizer, UBSan and ThreadSanitizer"
-	@echo "make wheel-test  build the wheel and try it in an empty environment"
+	@echo "make wheel-test  build the wheel and try it in an empty environment, or WHEEL=dist/x.whl alone"
+	@echo "make wheels      wheels for other machines, into dist/"
 	@echo "make bench       CPU benchmarks, into benchmarks/results"
 	@echo "make gpu-test    tests that need an NVIDIA GPU"
 	@echo "make gpu-bench   figures that need an NVIDIA GPU"
@@ -59,7 +60,10 @@ sanitize: $(VENV)/.test
 	tools/cpp_tests.sh cpu-tsan "$(VENV)"
 
 wheel-test:
-	tools/wheel_test.sh
+	tools/wheel_test.sh $(if $(WHEEL),"$(WHEEL)" $(PYTHON))
+
+wheels:
+	tools/release_wheels.sh
 
 bench: $(VENV)/.test
 	tools/bench.sh "$(VENV)"

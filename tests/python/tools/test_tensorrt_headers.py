@@ -183,7 +183,7 @@ def test_a_failure_is_remembered_in_the_build_folder_and_mended_in_another(serve
     assert len(server.asked) == asked
     assert "not tried again" in said
     server.odd = {}
-    assert "MODULES=8;10;11" in project.configure(server.address, "-UTRTPOSE_TENSORRT_HEADERS_FAILED")
+    assert "MODULES=8;10;11" in project.configure(server.address, "-U_TRTPOSE_TENSORRT_HEADERS_FAILED")
 
 
 def test_without_a_server_there_is_one_line(project: Project):
