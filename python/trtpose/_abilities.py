@@ -112,7 +112,11 @@ def _module_folder() -> Path:
 
 
 def sessions(libraries: Sequence[Library]) -> list[Session]:
-    """The ways to run engines: libraries that a module of this build serves, then Python packages."""
+    """The ways to run engines: libraries that a module of this build serves, then Python packages.
+
+    ``TRTPOSE_TENSORRT_SESSION`` may leave only one of the two.
+    """
+    chosen = os.environ.get("TRTPOSE_TENSORRT_SESSION", "")
     folder = _module_folder()
     modules = {
         major
@@ -124,9 +128,9 @@ def sessions(libraries: Sequence[Library]) -> list[Session]:
     for library in libraries:
         major = library.version.partition(".")[0]
         served = modules & set(_MODULES["rtx"]) if library.runtime == "rtx" else {int(major or 0)} & modules
-        if served:
+        if served and chosen != "python":
             found.append(Session(library.runtime, "native", library.version))
-    if _core.cuda_version():
+    if _core.cuda_version() and chosen != "native":
         for runtime, package in _PACKAGES.items():
             version = module_version(package)
             if version is not None and version.partition(".")[0] in map(str, _MODULES[runtime]):

@@ -96,6 +96,14 @@ def test_python_packages_are_a_way_to_run(here: Here):
     assert _abilities.sessions([]) == []
 
 
+def test_the_session_that_is_asked_for(here: Here, monkeypatch: pytest.MonkeyPatch):
+    here.packages["tensorrt"] = "10.1.0"
+    here.modules(10)
+    for chosen, kinds in (("", ["native", "python"]), ("native", ["native"]), ("python", ["python"])):
+        monkeypatch.setenv("TRTPOSE_TENSORRT_SESSION", chosen)
+        assert [one.kind for one in _abilities.sessions([library("10.1.0")])] == kinds
+
+
 def test_a_build_without_cuda(here: Here, tmp_path: Path):
     here.cuda = 0
     problem = here.runs(machine())
