@@ -36,6 +36,8 @@ _INERT = frozenset(
         *(f"pathlib.{name}" for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
     }
 )
+# Networks of the reference repositories, where a package holds them: yolov5.models.common.Conv.
+_PACKAGED = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_]*\.)+(models\.(?:yolo|common|experimental)\.[A-Za-z_][A-Za-z0-9_]*)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -193,6 +195,9 @@ class DataPickle:
             full = "copyreg" + full[len("copy_reg") :]
         elif full.startswith("numpy._core."):
             full = "numpy.core" + full[len("numpy._core") :]
+        packaged = _PACKAGED.fullmatch(full)
+        if packaged:
+            full = packaged.group(1)
         head, _, tail = full.rpartition(".")
         known = (
             full in _CALLS

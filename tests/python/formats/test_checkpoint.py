@@ -309,6 +309,33 @@ def test_values_nested_without_end(key: str) -> None:
         Description.from_checkpoint(values, "test")
 
 
+@pytest.mark.parametrize("package", ["yolov5", "some_fork.vendored"])
+def test_networks_below_a_package_are_known_by_the_last_parts_of_their_path(
+    package: str, small: network.Network, saved: bytes, tmp_path: Path
+) -> None:
+    def rename(name: str, content: bytes) -> bytes:
+        if not name.endswith("data.pkl"):
+            return content
+        assert content.count(b"cmodels.") > 3  # opcodes that name a class
+        return content.replace(b"cmodels.", b"c" + package.encode() + b".models.")
+
+    path = tmp_path / "packaged.pt"
+    path.write_bytes(support.repacked(saved, rename))
+    made = network.load(path)
+    assert package.partition(".")[0] not in sys.modules
+    pictures = support.pictures(0, 1, 3, 64, 64)
+    for ours, expected in zip(support.run(made, pictures), support.run(small, pictures), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("name", ["evil.models.run\nModel", "evil.models.yolo.deeper\nModel", "models_of.yolo\nModel"])
+def test_other_names_below_a_package_are_refused(name: str, saved: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(support.with_pickle(saved, b"\x80\x02c" + name.encode() + b"\n)\x81."))
+    with pytest.raises(trtpose.ModelError, match="which is refused"):
+        network.load(path)
+
+
 def test_ultralytics_checkpoints_get_a_hint(saved: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     path.write_bytes(support.with_pickle(saved, b"\x80\x02cultralytics.nn.tasks\nPoseModel\n)\x81."))
