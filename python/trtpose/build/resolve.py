@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import _files
-from ..errors import InputError
+from ..errors import InputError, ModelError
 from . import driver as drivers
 from . import onnx_model, tensorrt_api
 from .options import Options
@@ -66,6 +66,8 @@ def resolve(source: Path, target: Path, options: Options, say: Callable[[str], N
         from .graft import load_plugin
 
         load_plugin(library)  # what is refused is refused before a long quantisation
+    if library.runtime == "rtx":
+        _refuse_nms(model)
     capabilities, runs_here = _capabilities(library, gpu, options, say)
     return Resolved(
         model=model,
@@ -78,6 +80,15 @@ def resolve(source: Path, target: Path, options: Options, say: Callable[[str], N
         shapes=onnx_model.fix_shapes(model, options.batch, options.imgsz),
         timing_cache=_timing_cache(options.timing_cache, library, gpu),
     )
+
+
+def _refuse_nms(model: onnx_model.OnnxModel) -> None:
+    """TensorRT for RTX has no NonMaxSuppression and says so by an internal error."""
+    if any(node.op_type == "NonMaxSuppression" for node in model.proto.graph.node):
+        raise ModelError(
+            f"{model.path}: has an NMS of its own (NonMaxSuppression), which TensorRT for RTX cannot build; export it "
+            "without (Ultralytics: nms=False), trtpose does NMS behind the network"
+        )
 
 
 def _capabilities(

@@ -6,9 +6,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from .console import one_line
 from .values import count, fraction, size
 
 if TYPE_CHECKING:
@@ -104,9 +106,14 @@ def open_engine(args: argparse.Namespace, **more: Any) -> Engine:
     import trtpose
 
     given = _given(args, "precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget")
-    return trtpose.Engine(
+    engine = trtpose.Engine(
         args.model, device=args.device, rect=args.rect, thresholds=thresholds(args), **{**more, **given}
     )
+    if engine.spec.layout == "final" and (idle := _given(args, "iou", *SUPPRESSION)):
+        options = ", ".join(f"--{name}" for name in idle)
+        text = f"{engine.model} gives final poses (layout final), which nothing is suppressed of: no use for {options}"
+        print(one_line(f"note: {text}"), file=sys.stderr, flush=True)
+    return engine
 
 
 def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 import trtpose
 from build_support import DEMO, nothing_but
 from onnx_models import spec_fields, write_model
 from trtpose.build import driver as drivers
-from trtpose.errors import DeviceError, InputError
+from trtpose.errors import DeviceError, InputError, ModelError
 
 pytestmark = pytest.mark.usefixtures("no_gpu")
 
@@ -47,6 +49,22 @@ def test_a_gpu_that_rtx_does_not_know(builder: Any, tmp_path: Path, monkeypatch:
     assert lines[0].startswith(
         "the engine will not run here: NVIDIA H200 has compute capability 9.0, it is for 8.0, 8.6"
     )
+
+
+@pytest.mark.usefixtures("builder")
+def test_rtx_refuses_an_nms_of_the_networks_own(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "net.onnx", batch=1, metadata={"trtpose": json.dumps(spec_fields())})
+    model = onnx.load(str(source))
+    names = ["boxes", "scores"]
+    model.graph.node.append(onnx.helper.make_node("NonMaxSuppression", names, ["kept"]))
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name)
+        for name, shape in zip(names, ((1, 4, 4), (1, 1, 4)), strict=True)
+    )
+    onnx.save(model, str(source))
+    with pytest.raises(ModelError, match=r"has an NMS of its own \(NonMaxSuppression\).*nms=False"):
+        trtpose.build(source, tmp_path / "x.engine", precision="fp32", runtime="rtx")
+    assert nothing_but(tmp_path, "net.onnx")
 
 
 @pytest.mark.usefixtures("builder")

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+import trtpose
 from command_support import Run, error_lines, files, real_run
-from support import PERSON, FakeEngine, make_poses, picture, write_picture, write_video
+from support import PERSON, FakeEngine, make_poses, picture, spec_with, write_picture, write_video
 from trtpose.results import Poses
 
 
@@ -37,6 +38,28 @@ def test_pictures_and_json(run: Run, photos: Path, tmp_path: Path):
         assert (entry["width"], entry["height"]) == (64, 48)
         assert entry["poses"] == make_poses(1, (48, 64)).to_dict()["poses"]
     assert files(tmp_path) == sorted(["out", "out.json", "photos", *files(out), *files(photos)])
+
+
+@pytest.mark.parametrize("options", [("--iou", "0.5"), ("--agnostic", "--nms", "oks"), ("--conf", "0.3"), ()])
+def test_suppression_of_final_poses_is_said_to_do_nothing(
+    options: tuple[str, ...], photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    final = spec_with(PERSON.keypoints, layout="final")
+    monkeypatch.setattr(trtpose, "Engine", lambda model, **more: FakeEngine(model, spec=final, **more))
+    status, _, err = real_run(capsys, "infer", "m.onnx", str(photos), *options)
+    assert status == 0
+    named = [option for option in options if option in ("--iou", "--agnostic", "--nms")]
+    said = (
+        f"note: m.onnx gives final poses (layout final), which nothing is suppressed of: no use for {', '.join(named)}"
+    )
+    assert err.splitlines() == ([said] if named else [])
+
+
+def test_suppression_elsewhere_is_not_commented(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trtpose, "Engine", FakeEngine)
+    assert real_run(capsys, "infer", "m.onnx", str(photos), "--iou", "0.5", "--agnostic")[2] == ""
 
 
 def test_permissions_follow_the_umask(run: Run, photos: Path, tmp_path: Path):
