@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, ModelError
 
-__all__ = ["model_cost"]
+__all__ = ["channels_last", "model_cost"]
 
 
 def model_cost(path: str | Path, imgsz: int | tuple[int, int] | None = None) -> dict[str, int]:
@@ -72,6 +73,11 @@ def model_cost(path: str | Path, imgsz: int | tuple[int, int] | None = None) -> 
     return {"parameters": parameters, "macs": macs // batch}
 
 
+def channels_last(shape: Sequence[int]) -> bool:
+    """Whether a batch of pictures of this shape, 0 or less where it is open, has its channels last (NHWC)."""
+    return len(shape) == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3)
+
+
 def _is_weight(node: Any) -> bool:
     kind = node.get_element_type().get_type_name()
     return kind in ("f16", "bf16", "f32", "f64") or (
@@ -85,7 +91,8 @@ def _set_size(model: Any, wanted: tuple[int, int] | None, path: str | Path) -> i
     if shape is None or shape.rank.is_dynamic or len(shape) != 4:
         raise ModelError(f"{path}: expected one input, a batch of pictures with 4 dimensions")
     dims = [0 if dim.is_dynamic else int(dim.get_length()) for dim in shape]
-    fixed = dims[2:]
+    first = 1 if channels_last(dims) else 2
+    fixed = dims[first : first + 2]
     if wanted is None and min(fixed) < 1:
         raise ModelError(f"{path}: the model takes any input size; say with imgsz at which to count")
     for have, want in zip(fixed, wanted or fixed, strict=True):
@@ -95,5 +102,6 @@ def _set_size(model: Any, wanted: tuple[int, int] | None, path: str | Path) -> i
     size = wanted or (fixed[0], fixed[1])
     batch = dims[0] or 1
     if 0 in dims:
-        model.reshape([batch, dims[1] or 3, *size])
+        channels = [dims[3 if first == 1 else 1] or 3]
+        model.reshape([batch, *size, *channels] if first == 1 else [batch, *channels, *size])
     return batch

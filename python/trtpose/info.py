@@ -232,12 +232,13 @@ def model_info(
 
 
 def _count(info: dict[str, Any], path: str | os.PathLike[str], imgsz: int | Sequence[int] | None) -> None:
-    from .cost import model_cost
+    from .cost import channels_last, model_cost
 
     size = parse_imgsz(imgsz)
     if size == (0, 0):
         inputs = info["inputs"]
-        fixed = inputs[0]["shape"][2:] if inputs else []
+        shape = inputs[0]["shape"] if inputs else []
+        fixed = shape[1:3] if channels_last(shape) else shape[2:]
         size = tuple(fixed) if len(fixed) == 2 and min(fixed) > 0 else tuple(info.get("spec", {}).get("imgsz", ()))
     try:
         info["macs"] = model_cost(os.fspath(path), size or None)["macs"]

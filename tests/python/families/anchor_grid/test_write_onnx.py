@@ -20,11 +20,13 @@ from torch import nn
 import export_support as support
 import rtx
 import trtpose
+from others_support import Graph
 from trtpose import export
 from trtpose.cost import model_cost
 from trtpose.families.anchor_grid import layers, network, verify, write_onnx
 from trtpose.formats.onnx_runner import Runner
 from trtpose.formats.onnx_writer import Shape
+from trtpose.info import model_info
 from trtpose.spec import METADATA_KEY, ModelSpec
 
 GOLDEN = ("yolov7-w6-pose-eighth", "yolov5s6_kpts-narrow", "yolov5s6_kpts_ti_lite-narrow")
@@ -434,3 +436,19 @@ def test_cost_of_fixed_models(tmp_path: Path) -> None:
             model_cost(one)
     with pytest.raises(trtpose.ModelError, match="no such file"):
         model_cost(tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize("sides", [(32, 48), ("h", "w")])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_cost_of_a_network_with_its_channels_last(sides: tuple[Any, Any], channels: int, tmp_path: Path) -> None:
+    graph = Graph()
+    graph.node("Transpose", ["images"], "pixels", perm=[0, 3, 1, 2])
+    kernel = graph.constant("kernel", np.zeros((8, channels, 3, 3), np.float32))
+    graph.node("Conv", ["pixels", kernel], "output", pads=[1, 1, 1, 1])
+    path = graph.write(tmp_path / "a.onnx", {"output": [1, 8, *sides]}, shape=[1, *sides, channels])
+    assert model_cost(path, (32, 48))["macs"] == 8 * channels * 9 * 32 * 48
+    info = model_info(path, imgsz=None if sides == (32, 48) else (32, 48))
+    assert (info["macs"], info["macs_imgsz"]) == (8 * channels * 9 * 32 * 48, [32, 48])
+    if sides != (32, 48):
+        with pytest.raises(trtpose.ModelError, match="any input size"):
+            model_cost(path)
