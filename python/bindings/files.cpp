@@ -64,6 +64,17 @@ py::dict description(const EngineDescription& engine) {
     return out;
 }
 
+/// The spec as JSON and where it came from.
+std::pair<py::object, std::string> spec_of(const std::string& path, const std::string& spec) {
+    FoundSpec found;
+    {
+        const py::gil_scoped_release release;
+        const ModelFile file = read_model_file(path);
+        found = find_spec(file, spec, make_probe(file).get());
+    }
+    return {text(found.spec.to_json()), found.origin};
+}
+
 }  // namespace
 
 void register_files(py::module_& m) {
@@ -93,14 +104,8 @@ void register_files(py::module_& m) {
         },
         py::arg("path"),
         "What a model file says of itself; 'engine' is None unless it is an engine file. Raises ModelError.");
-    m.def(
-        "find_spec",
-        [](const std::string& path, const std::string& spec) {
-            const FoundSpec found = find_spec(read_model_file(path), spec);
-            return std::make_pair(text(found.spec.to_json()), found.origin);
-        },
-        py::arg("path"), py::arg("spec") = "",
-        "The model spec of a file as JSON, and where it came from. Raises ModelError.");
+    m.def("find_spec", &spec_of, py::arg("path"), py::arg("spec") = "",
+          "The model spec of a file as JSON, and where it came from. Raises ModelError.");
     m.def(
         "normalise_spec",
         [](const std::string& json, const std::string& source) {

@@ -82,7 +82,7 @@ class Poses:
         if class_ids.size and (class_ids.min() < 0 or class_ids.max() >= self.spec.classes):
             raise InputError(
                 f"Poses: class_ids runs from {class_ids.min()} to {class_ids.max()}, "
-                f"expected 0 to {self.spec.classes - 1}"
+                f"expected 0 to {self.spec.classes - 1}; give a model spec with the names of all classes"
             )
         try:
             height, width = (operator.index(side) for side in self.shape)

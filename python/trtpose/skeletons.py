@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .spec import ModelSpec
 
-__all__ = ["COCO", "FACE", "KNOWN", "VISIBLE", "Skeleton", "skeleton_for"]
+__all__ = ["COCO", "FACE", "KNOWN", "VISIBLE", "Skeleton", "known_skeleton", "skeleton_for"]
 
 VISIBLE = 0.5
 """A keypoint is taken as seen, and drawn, from this confidence on."""
@@ -129,15 +130,34 @@ KNOWN: dict[int, Skeleton] = {len(skeleton): skeleton for skeleton in (COCO, FAC
 """Known sets by number of keypoints."""
 
 
+_PERSONS = frozenset({"person", "persons", "people", "human", "pedestrian"})
+_CLASSES: dict[int, frozenset[str]] = {len(COCO): _PERSONS, len(FACE): _PERSONS | {"face", "faces", "head"}}
+
+
+def known_skeleton(classes: Sequence[str], keypoints: int, names: Sequence[str] = ()) -> Skeleton | None:
+    """The known set that keypoints are of, or None.
+
+    Args:
+        classes: names of the network's classes.
+        keypoints: how many a pose has.
+        names: the keypoints' own, where they have any. They decide; without them only those of a person, or of a face,
+            are taken for a known set.
+    """
+    known = KNOWN.get(keypoints)
+    if known is None:
+        return None
+    if names:
+        return known if tuple(names) == known.names else None
+    return known if all(name.lower() in _CLASSES[keypoints] for name in classes) else None
+
+
 def skeleton_for(spec: ModelSpec) -> Skeleton:
     """The skeleton of a model: its own where the spec gives lines or names, else a known one of that many keypoints,
     else plain points named by their number.
 
-    A known set is not taken where the spec's names contradict it.
+    A known set is not taken where the names of keypoints or classes contradict it (:func:`known_skeleton`).
     """
-    known = KNOWN.get(spec.keypoints)
-    if known is not None and spec.kpt_names and spec.kpt_names != known.names:
-        known = None
+    known = known_skeleton(spec.names, spec.keypoints, spec.kpt_names)
     names = spec.kpt_names or (known.names if known else tuple(str(index) for index in range(spec.keypoints)))
     return Skeleton(
         names=names,

@@ -101,7 +101,8 @@ struct ModelFile {
     int64_t weight_bytes = 0;  ///< bytes of the weights in the file
     int opset = 0;
     std::string producer;
-    std::optional<EngineDescription> engine;  ///< of an engine file; its inputs and outputs may be missing
+    std::vector<std::string> input_operators;  ///< of an ONNX graph, those that take the picture
+    std::optional<EngineDescription> engine;   ///< of an engine file; its inputs and outputs may be missing
 };
 
 /// Read a model file's inputs, outputs, metadata and weight sizes, checking that its parts fit together.
@@ -114,11 +115,23 @@ struct FoundSpec {
     std::string origin;
 };
 
+/// Answers what a file does not say of its network but the network does; session.hpp makes one.
+class TRTPOSE_API NetworkProbe {
+public:
+    virtual ~NetworkProbe();
+    /// The shape of each output, in the file's order, for one picture of `size`. Throws Error where that is not to be
+    /// had.
+    virtual std::vector<std::vector<int64_t>> shapes(Size size) = 0;
+    /// The numbers of output `index` for one picture of noise of `size`. Throws Error where it cannot be run here.
+    virtual std::vector<float> numbers(size_t index, Size size) = 0;
+};
+
 /// Find the spec of a model file: `given` if not empty (the path of a JSON file, or the JSON text itself, which begins
 /// with a brace), else the file's own metadata, else a neighbouring .json of
 /// the same name, else what names, ranks and shapes leave no doubt about. Checks that it fits the file's tensors.
-/// Throws Error(model), saying what would settle it.
-TRTPOSE_API FoundSpec find_spec(const ModelFile& file, const std::string& given = {});
+/// `probe` is asked where the file leaves shapes open or a run would tell its family; without one such files are
+/// refused. Throws Error(model), saying what would settle it.
+TRTPOSE_API FoundSpec find_spec(const ModelFile& file, const std::string& given = {}, NetworkProbe* probe = nullptr);
 
 /// Refuse a model with decode and NMS inside. Throws Error(model).
 TRTPOSE_API void check_raw(const ModelFile& file);

@@ -83,4 +83,9 @@ TRTPOSE_API std::vector<BackendStatus> backends();
 /// device or the vendor library is missing, Error(model) if the library refuses the file.
 TRTPOSE_API std::unique_ptr<Session> open_session(const ModelFile& file, const SessionOptions& options);
 
+/// What find_spec may ask of a network: of an open session, which must outlive it,
+TRTPOSE_API std::unique_ptr<NetworkProbe> make_probe(const ModelFile& file, Session& session);
+/// or of one that is opened for an ONNX file on the CPU if anything is asked.
+TRTPOSE_API std::unique_ptr<NetworkProbe> make_probe(const ModelFile& file);
+
 }  // namespace trtpose

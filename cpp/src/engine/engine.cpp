@@ -236,7 +236,17 @@ struct Engine::Impl {
 
     template <typename Input>
     std::vector<Poses> infer(const Input& input, const Thresholds& t) {
-        return timed(input, t, [&](const engine::Call& call) { return pipeline->run(call, t, times); });
+        auto found = timed(input, t, [&](const engine::Call& call) { return pipeline->run(call, t, times); });
+        for (const Poses& poses : found) check_classes(poses);
+        return found;
+    }
+
+    void check_classes(const Poses& poses) const {
+        if (poses.count == 0) return;
+        const int32_t most = *std::max_element(poses.class_ids.begin(), poses.class_ids.end());
+        require(most < spec.classes(), ErrorCode::model, "model ", spec.name, ": it gives class ", most,
+                ", and the model spec names ", spec.classes(), " (0 to ", spec.classes() - 1,
+                "); give a spec with all of its names");
     }
 
     template <typename Input>
@@ -260,7 +270,7 @@ Engine::Engine(const std::string& path, const EngineOptions& options) {
         file.inputs = {session->info().input};
         file.outputs = session->info().outputs;
     }
-    const FoundSpec found = find_spec(file, options.spec);
+    const FoundSpec found = find_spec(file, options.spec, make_probe(file, *session).get());
     impl_ = std::make_unique<Impl>(std::move(session), found.spec, options);
     impl_->origin = found.origin;
 }

@@ -76,6 +76,7 @@ public:
 struct Recognition {
     std::vector<ModelSpec> readings;  ///< every one that the file allows, also those that lack something
     std::string doubt;                ///< why they are not exactly one that lacks nothing; empty where they are
+    std::string remedy = {};          ///< what settles it; empty: a spec
 };
 
 class Family {
@@ -104,7 +105,9 @@ public:
     // The model's file.
     /// Why its outputs are not those of the spec; empty where they may be.
     virtual std::string misfit(const ModelSpec& /*spec*/, const ModelFile& /*file*/) const { return {}; }
-    virtual Recognition recognise(const ModelFile& /*file*/, const UltralyticsMetadata& /*metadata*/) const {
+    /// `probe` is null where nothing can be asked of the network itself.
+    virtual Recognition recognise(const ModelFile& /*file*/, const UltralyticsMetadata& /*metadata*/,
+                                  NetworkProbe* /*probe*/) const {
         return {};
     }
 };

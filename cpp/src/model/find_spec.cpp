@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <optional>
 #include <sstream>
 
 #include "core/check.hpp"
@@ -31,35 +33,117 @@ std::string joined(const std::vector<std::string>& parts, const char* between) {
     return out;
 }
 
-/// The one reading that all families together allow.
-FoundSpec recognise(const ModelFile& file) {
-    const UltralyticsMetadata metadata = UltralyticsMetadata::of(file);
-    std::vector<families::Recognition> claims;
+constexpr const char* kGiveASpec = "give the model spec with --spec FILE.json (docs/conventions.md shows one)";
+
+/// What all families together make of a file: one reading, or the reasons and what settles it.
+struct Verdict {
+    std::optional<ModelSpec> spec;
+    std::string doubt, remedy;
+};
+
+Verdict ask_families(const ModelFile& file, const UltralyticsMetadata& metadata, NetworkProbe* probe) {
+    std::vector<families::Recognition> claims, others;
     std::vector<std::string> claimants, doubts;
     for (const families::Family* family : families::all_families()) {
-        families::Recognition found = family->recognise(file, metadata);
-        if (!found.doubt.empty()) doubts.push_back(found.doubt);
-        if (found.readings.empty()) continue;
-        claimants.emplace_back(family->name());
-        claims.push_back(std::move(found));
+        families::Recognition found = family->recognise(file, metadata, probe);
+        if (!found.readings.empty()) claimants.emplace_back(family->name());
+        (found.readings.empty() ? others : claims).push_back(std::move(found));
     }
-    if (claims.size() == 1) {
-        const auto& [readings, doubt] = claims.front();
-        if (readings.size() == 1 && doubt.empty())
-            return {readings.front(), metadata.present ? "metadata of Ultralytics" : "names and shapes"};
-        doubts = {doubt};
-    } else if (claims.size() > 1) {
-        doubts = {"its outputs may be those of the families " + joined(claimants, " and ")};
+    if (claims.size() > 1) return {{}, "its outputs may be those of the families " + joined(claimants, " and "), {}};
+    if (claims.size() == 1 && claims[0].readings.size() == 1 && claims[0].doubt.empty())
+        return {claims[0].readings[0], {}, {}};
+    Verdict out;
+    for (const auto& one : claims.empty() ? others : claims) {
+        if (!one.doubt.empty()) doubts.push_back(one.doubt);
+        if (out.remedy.empty()) out.remedy = one.remedy;
     }
-    throw Error(ErrorCode::model, text(file.path, ": ", joined(doubts, "; "),
-                                       "; give the model spec with --spec FILE.json (docs/conventions.md shows one)"));
+    out.doubt = joined(doubts, "; ");
+    return out;
+}
+
+/// The size a network can be asked at; {} where nothing says one.
+Size size_of(const ModelFile& file, const UltralyticsMetadata& metadata) {
+    const auto& input = file.inputs.front().shape;
+    if (input[2] > 0 && input[3] > 0) return {static_cast<int>(input[2]), static_cast<int>(input[3])};
+    return metadata.imgsz;
+}
+
+/// Fill in what the file leaves open of its outputs' shapes, but for the batch. Whether there was anything to fill in.
+bool fill_shapes(ModelFile& file, Size size, NetworkProbe& probe) {
+    const auto open = [](const TensorInfo& output) {
+        return output.shape.empty() ||
+               std::any_of(output.shape.begin() + 1, output.shape.end(), [](auto d) { return d < 0; });
+    };
+    if (size.height == 0 || std::none_of(file.outputs.begin(), file.outputs.end(), open)) return false;
+    try {
+        const auto shapes = probe.shapes(size);
+        for (size_t i = 0; i < file.outputs.size(); ++i) {
+            const bool batch_is_open = !file.outputs[i].shape.empty() && file.outputs[i].shape[0] < 0;
+            file.outputs[i].shape = shapes[i];
+            if (batch_is_open && !shapes[i].empty()) file.outputs[i].shape[0] = -1;
+        }
+    } catch (const Error&) {
+        return false;  // the doubt that was there already is the better sentence
+    }
+    return true;
+}
+
+/// Refuse a graph that normalises its pictures by itself where no spec says what it is fed.
+void check_input_range(const ModelFile& file) {
+    static constexpr const char* kArithmetic[] = {"Add", "Div", "Mul", "Sub"};
+    for (const auto& kind : file.input_operators) {
+        require(std::find(std::begin(kArithmetic), std::end(kArithmetic), kind) == std::end(kArithmetic),
+                ErrorCode::model, file.path, ": its graph begins with arithmetic on the picture (", kind,
+                "), and nothing says whether it wants values from 0 to 1 or from 0 to 255; ", kGiveASpec,
+                ": mean 0 and std 1 feed 0 to 255, mean 0 and std 255 feed 0 to 1");
+    }
+}
+
+/// The one reading that all families together allow.
+FoundSpec recognise(const ModelFile& file, NetworkProbe* probe) {
+    const UltralyticsMetadata metadata = UltralyticsMetadata::of(file);
+    Verdict verdict = ask_families(file, metadata, probe);
+    if (ModelFile filled = file; !verdict.spec && probe && fill_shapes(filled, size_of(file, metadata), *probe))
+        verdict = ask_families(filled, metadata, probe);
+    if (verdict.spec) {
+        check_input_range(file);
+        return {*verdict.spec, metadata.present ? "metadata of Ultralytics" : "names and shapes"};
+    }
+    throw Error(ErrorCode::model, text(file.path, ": ", verdict.doubt, "; ",
+                                       verdict.remedy.empty() ? kGiveASpec : verdict.remedy.c_str()));
+}
+
+/// Whether the input is a batch of pictures as trtpose feeds them, whatever the spec says.
+void check_input(const ModelFile& file) {
+    require(file.inputs.size() == 1, ErrorCode::model, file.path, ": it has ", file.inputs.size(),
+            " inputs, expected one");
+    const TensorInfo& input = file.inputs.front();
+    const auto refuse = [&](const auto&... why) {
+        throw Error(ErrorCode::model, text(file.path, ": its input '", input.name, "' is ", why...));
+    };
+    const std::string shape = shape_text(input.shape);
+    if (input.shape.size() != 4) refuse(shape, ", expected N×3×H×W");
+    const int64_t channels = input.shape[1], last = input.shape[3];
+    if (channels != 3 && channels != -1) {
+        if (last == 3 || last == 1)
+            refuse(shape, ", channels last (NHWC), expected N×3×H×W; export the network with channels first");
+        if (channels == 1)
+            refuse(shape, ", one channel (grey), expected N×3×H×W; trtpose runs networks of three colours");
+        refuse(shape, ", expected N×3×H×W; trtpose runs networks of three colours");
+    }
+    if (input.dtype != DType::f32 && input.dtype != DType::f16)
+        refuse("of type ", to_string(input.dtype),
+               ", trtpose feeds float32 (colour values less mean, divided by std); export the network with a float32 "
+               "input");
 }
 
 }  // namespace
 
-FoundSpec find_spec(const ModelFile& file, const std::string& given) {
+FoundSpec find_spec(const ModelFile& file, const std::string& given, NetworkProbe* probe) {
     require(!file.inputs.empty() && !file.outputs.empty(), ErrorCode::model, file.path,
             ": its inputs and outputs are not known without the library that made it");
+    check_raw(file);
+    check_input(file);
     FoundSpec found;
     const auto own = file.metadata.find(kOwnKey);
     const std::string neighbour = std::filesystem::path(file.path).replace_extension(".json").string();
@@ -73,7 +157,7 @@ FoundSpec find_spec(const ModelFile& file, const std::string& given) {
     } else if (std::filesystem::is_regular_file(neighbour, ignored)) {
         found = {ModelSpec::from_json(read_text_file(neighbour), neighbour), "file " + neighbour};
     } else {
-        found = recognise(file);
+        found = recognise(file, probe);
     }
     if (found.spec.name.empty()) found.spec.name = std::filesystem::path(file.path).stem().string();
     check_spec(found.spec, file);
@@ -97,10 +181,8 @@ void check_spec(const ModelSpec& spec, const ModelFile& file) {
     const auto fail = [&](const auto&... args) {
         throw Error(ErrorCode::model, text(path, ": ", args..., "; the model spec does not fit this model"));
     };
-    if (file.inputs.size() != 1) fail("it has ", file.inputs.size(), " inputs, expected one");
+    check_input(file);
     const auto& input = file.inputs.front().shape;
-    if (input.size() != 4 || (input[1] != 3 && input[1] != -1))
-        fail("its input is ", shape_text(input), ", expected N×3×H×W");
     if (!spec.outputs.empty()) {
         for (const auto& name : spec.outputs) {
             const bool there =

@@ -2,6 +2,7 @@
 // Reads what an ONNX file says of itself, by walking its protobuf fields (onnx.proto3 gives the numbers), and checks on
 // the way that every length stays inside the file and every weight has the bytes its shape calls for: a truncated or
 // damaged file is told apart here, before a vendor library sees it.
+#include <algorithm>
 #include <limits>
 #include <set>
 #include <string_view>
@@ -157,6 +158,11 @@ public:
     }
 
 private:
+    struct Node {
+        std::string kind;
+        std::vector<std::string> inputs, outputs;
+    };
+
     void opset(Message m) {
         std::string domain;
         int64_t version = 0;
@@ -197,13 +203,40 @@ private:
             // Files of IR version 3 list their weights among the inputs.
             if (!weights_.count(input.name)) out_.inputs.push_back(std::move(input));
         }
+        out_.input_operators = input_operators();
     }
 
     void node(Message m, int depth) {
+        Node node;
         while (m.next()) {
             if (m.field == 5) attribute(m.message(), depth);
-            if (m.field >= 1 && m.field <= 4) m.string();
+            if (m.field < 1 || m.field > 4) continue;
+            std::string text = m.string();
+            if (m.field == 1) node.inputs.push_back(std::move(text));
+            if (m.field == 2) node.outputs.push_back(std::move(text));
+            if (m.field == 4) node.kind = std::move(text);
         }
+        if (depth == 0) nodes_.push_back(std::move(node));
+    }
+
+    /// The operators that take the picture, behind those that leave its values as they are.
+    std::vector<std::string> input_operators() const {
+        static const std::set<std::string> passing = {"Cast",           "Identity",         "Transpose",
+                                                      "QuantizeLinear", "DequantizeLinear", "Reshape"};
+        std::set<std::string> pictures;
+        for (const auto& input : out_.inputs) pictures.insert(input.name);
+        std::vector<std::string> out;
+        for (const Node& node : nodes_) {
+            if (std::none_of(node.inputs.begin(), node.inputs.end(),
+                             [&](const std::string& name) { return pictures.count(name) > 0; }))
+                continue;
+            if (passing.count(node.kind)) {
+                pictures.insert(node.outputs.begin(), node.outputs.end());
+            } else {
+                out.push_back(node.kind);
+            }
+        }
+        return out;
     }
 
     void attribute(Message m, int depth) {
@@ -295,6 +328,7 @@ private:
     static constexpr uint64_t kMaxElements = uint64_t{1} << 40;
     ModelFile& out_;
     std::set<std::string, std::less<>> weights_;
+    std::vector<Node> nodes_;
 
 public:
     uint64_t out_bytes_limit_ = 0;

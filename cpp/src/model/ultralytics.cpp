@@ -10,6 +10,8 @@
 namespace trtpose {
 namespace {
 
+constexpr int kColours = 3;
+
 int whole(const Literal& value, int low, int high) {
     const auto number = value.whole(low, high);
     if (!number) throw std::invalid_argument("expected a whole number");
@@ -21,18 +23,55 @@ const Literal::List& two(const Literal& value) {
     return *value.list();
 }
 
-/// Of a list or of a dict by number.
-std::vector<std::string> class_names(const Literal& value) {
-    std::vector<std::string> out;
-    const auto add = [&](const Literal& name) {
-        if (!name.string()) throw std::invalid_argument("expected class names");
-        out.push_back(*name.string());
-    };
-    if (value.dict()) {
-        for (const auto& entry : *value.dict()) add(entry.second);
-    } else if (value.list()) {
-        for (const auto& name : *value.list()) add(name);
+/// The entries of a list, or of a dict whose keys are 0, 1, 2 and so on, in whichever order it was written.
+std::vector<const Literal*> by_number(const Literal& value) {
+    std::vector<const Literal*> out;
+    if (value.list()) {
+        for (const auto& entry : *value.list()) out.push_back(&entry);
+    } else if (value.dict()) {
+        out.resize(value.dict()->size());
+        for (const auto& [key, entry] : *value.dict()) {
+            const auto index = parse_literal(key).whole(0, static_cast<double>(out.size()) - 1);
+            if (!index)
+                throw std::invalid_argument(text("a key is ", key.substr(0, 40), " where ", out.size(),
+                                                 " entries are numbered from 0 without a gap"));
+            const Literal*& place = out[static_cast<size_t>(*index)];
+            if (place) throw std::invalid_argument(text("key ", *index, " is there twice"));
+            place = &entry;
+        }
+    } else {
+        throw std::invalid_argument("expected a list, or a dict by number");
     }
+    return out;
+}
+
+std::vector<std::string> texts(const std::vector<const Literal*>& values) {
+    std::vector<std::string> out;
+    for (const Literal* value : values) {
+        if (!value->string()) throw std::invalid_argument("expected names in quotes");
+        out.push_back(*value->string());
+    }
+    return out;
+}
+
+/// One list for all classes, or one for each.
+std::vector<std::string> keypoint_names(const Literal& value, int keypoints) {
+    const auto entries = by_number(value);
+    std::vector<std::string> out;
+    if (value.list() && !entries.empty() && entries.front()->string()) {
+        out = texts(entries);
+    } else {
+        for (size_t c = 0; c < entries.size(); ++c) {
+            const auto names = texts(by_number(*entries[c]));
+            if (c == 0) out = names;
+            if (names == out) continue;
+            out.clear();  // a pose's keypoints have one name each, whatever its class
+            for (int k = 0; k < keypoints; ++k) out.push_back(std::to_string(k));
+            break;
+        }
+    }
+    if (!out.empty() && out.size() != static_cast<size_t>(keypoints))
+        throw std::invalid_argument(text(out.size(), " names for ", keypoints, " keypoints"));
     return out;
 }
 
@@ -66,9 +105,18 @@ UltralyticsMetadata UltralyticsMetadata::of(const ModelFile& file) {
     parse(file, "imgsz", [&](const Literal& value) {
         out.imgsz = {whole(two(value)[0], 1, kMaxSide), whole(two(value)[1], 1, kMaxSide)};
     });
+    parse(file, "channels", [&](const Literal& value) {
+        const int channels = whole(value, 1, kMaxSide);
+        if (channels != kColours)
+            throw Error(ErrorCode::model, text(file.path, ": its metadata says that its pictures have ", channels,
+                                               " channel(s), trtpose runs networks of three colours"));
+    });
     parse(file, "stride", [&](const Literal& value) { out.stride = whole(value, 1, kMaxSide); });
     parse(file, "end2end", [&](const Literal& value) { out.end2end = value.boolean() && *value.boolean(); });
-    parse(file, "names", [&](const Literal& value) { out.names = class_names(value); });
+    parse(file, "names", [&](const Literal& value) { out.names = texts(by_number(value)); });
+    parse(file, "kpt_names", [&](const Literal& value) {
+        if (!value.is_null()) out.kpt_names = keypoint_names(value, out.keypoints);
+    });
     if (out.names.empty()) out.names.emplace_back("person");
     return out;
 }

@@ -333,6 +333,23 @@ TEST_F(EngineTest, FinalDetectionsAreSortedAndCutAndNeverSuppressed) {
     EXPECT_EQ(engine.infer(views({Frame(1, 96, 64)}), t)[0].scores, (std::vector<float>{0.9f, 0.7f}));
 }
 
+TEST_F(EngineTest, AClassWithoutANameIsAnError) {
+    ModelSpec spec = people_spec();
+    spec.layout = Layout::final;
+    spec.names = {"cat", "dog"};
+    float class_id = 1;
+    network_->shapes = [](Size) { return std::vector<FakeNetwork::Shape>{{1, 12}}; };
+    network_->answer = [&](const float*, Size, const std::vector<float*>& outputs) {
+        const float row[] = {10, 10, 30, 50, 0.9f, class_id, 1, 1, 1, 2, 2, 1};
+        std::copy(row, row + 12, outputs[0]);
+    };
+    Engine engine = make(spec);
+    EXPECT_EQ(infer(engine, {Frame(1, 96, 64)})[0].class_ids, (std::vector<int32_t>{1}));
+    class_id = 2;
+    TRTPOSE_EXPECT_ERROR(infer(engine, {Frame(1, 96, 64)}), ErrorCode::model,
+                         "gives class 2, and the model spec names 2");
+}
+
 TEST_F(EngineTest, NumbersThatAreNotFiniteGiveNoPoses) {
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                             -std::numeric_limits<float>::infinity()}) {

@@ -24,7 +24,7 @@ public:
     std::string misfit(const ModelSpec&, const ModelFile& file) const override {
         return file.outputs.front().name == "dots" ? "" : "no dots come out of it";
     }
-    families::Recognition recognise(const ModelFile& file, const UltralyticsMetadata&) const override {
+    families::Recognition recognise(const ModelFile& file, const UltralyticsMetadata&, NetworkProbe*) const override {
         if (file.outputs.front().name != "dots") return {};
         ModelSpec spec;
         spec.family = name();

@@ -51,6 +51,16 @@ TEST_F(FindSpecTest, ASpecThatDoesNotFitIsRefused) {
     model = head_model();
     model.inputs.push_back({"more", {1}});
     TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model, "2 inputs");
+    model = head_model();
+    model.outputs[0].second = {1, 300, 57};
+    TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model, "layout heads needs outputs of 4 dimensions, 'p3' is 1×300×57");
+    const std::string final_rows = R"({"layout": "final", "imgsz": [64, 64], "strides": [32], "names": ["a"],
+        "kpt_shape": [17, 3]})";
+    for (const int64_t rows : {3, -1}) {
+        model.outputs = {{"detections", {rows, 57}}};
+        TRTPOSE_EXPECT_ERROR(find(model, final_rows), ErrorCode::model, "export the network without its own NMS");
+    }
+    model = head_model();
     const std::string three = R"({"layout": "heads", "imgsz": [64, 64], "strides": [8, 16, 32], "names": ["a"],
         "anchors": [[[4, 5]], [[1, 2]], [[1, 2]]], "kpt_shape": [17, 3]})";
     TRTPOSE_EXPECT_ERROR(find(head_model(), three), ErrorCode::model, "needs 3 outputs");
@@ -61,6 +71,53 @@ TEST_F(FindSpecTest, ASpecThatDoesNotFitIsRefused) {
                      {"classes", {1, 300}},
                      {"keypoints", {1, 300, 17, 3}}};
     TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model, "decode and NMS are inside of it");
+}
+
+/// A description of its own does not change what trtpose can feed.
+TEST_F(FindSpecTest, AnInputThatCannotBeFedIsNamed) {
+    const auto refused = [&](const Dims& input, const char* why, int64_t type = 1) {
+        for (const bool described : {true, false}) {
+            OnnxModel model = head_model();
+            if (!described) model.metadata = ultralytics();
+            model.inputs[0] = {"picture", input};
+            model.input_type = type;
+            TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model, why);
+        }
+    };
+    refused({1, 64, 64, 3}, "its input 'picture' is 1×64×64×3, channels last (NHWC)");
+    refused({1, 64, 64, 1}, "channels last");
+    refused({1, 1, 64, 64}, "one channel (grey)");
+    refused({1, 6, 64, 64}, "three colours");
+    refused({1, 4, 64, 64}, "three colours");
+    refused({1, 3, 64, 64}, "is of type uint8", 2);
+    refused({1, 3, 64, 64}, "is of type int32", 6);
+    refused({1, 3, 64, 64}, "is of type int64", 7);
+    refused({1, 3, 64, 64}, "export the network with a float32 input", 11);
+}
+
+TEST_F(FindSpecTest, ArithmeticOnThePictureNeedsASpec) {
+    const auto node = [](const char* from, const char* to, const char* kind) {
+        return Proto().bytes(1, from).bytes(2, to).bytes(4, kind);
+    };
+    const auto model = [&](std::vector<Proto> nodes) {
+        OnnxModel out;
+        out.outputs = {{"output0", {1, 56, 84}}};
+        out.nodes = std::move(nodes);
+        return out;
+    };
+    for (const char* kind : {"Div", "Mul", "Sub", "Add"}) {
+        for (const auto& nodes :
+             {std::vector{node("images", "a", kind)}, std::vector{node("images", "c", "Cast"), node("c", "a", kind)}}) {
+            TRTPOSE_EXPECT_ERROR(find(model(nodes)), ErrorCode::model, "begins with arithmetic on the picture");
+            const std::string spec = R"({"layout": "channels_first", "imgsz": [64, 64], "strides": [8, 16, 32],
+                "names": ["a"], "kpt_shape": [17, 3], "std": [1, 1, 1]})";
+            EXPECT_EQ(find(model(nodes), spec).spec.std[0], 1);
+        }
+    }
+    // Behind the first layer, or beside the picture, it says nothing.
+    EXPECT_EQ(find(model({node("images", "a", "Conv"), node("a", "b", "Mul")})).spec.keypoints, 17);
+    EXPECT_EQ(find(model({node("w", "a", "Mul"), node("images", "b", "Cast"), node("b", "c", "Conv")})).spec.keypoints,
+              17);
 }
 
 }  // namespace

@@ -68,6 +68,7 @@ inline Proto onnx_tensor(const std::string& name, const Dims& dims, int64_t type
 /// A model of one graph.
 struct OnnxModel {
     std::vector<std::pair<std::string, Dims>> inputs = {{"images", {1, 3, 64, 64}}};
+    int64_t input_type = 1;  ///< of TensorProto
     std::vector<std::pair<std::string, Dims>> outputs;
     std::vector<std::pair<std::string, std::string>> metadata;
     std::vector<Proto> weights;
@@ -78,7 +79,7 @@ struct OnnxModel {
         graph.bytes(2, "graph");
         for (const auto& node : nodes) graph.message(1, node);
         for (const auto& weight : weights) graph.message(5, weight);
-        for (const auto& [name, dims] : inputs) graph.message(11, onnx_value(name, dims));
+        for (const auto& [name, dims] : inputs) graph.message(11, onnx_value(name, dims, input_type));
         for (const auto& [name, dims] : outputs) graph.message(12, onnx_value(name, dims));
         Proto model;
         model.number(1, 8).bytes(2, "trtpose tests").message(7, graph);

@@ -4,18 +4,14 @@
 #include <list>
 #include <mutex>
 #include <openvino/op/constant.hpp>
-#include <openvino/op/convert.hpp>
-#include <openvino/op/fake_quantize.hpp>
-#include <openvino/op/multiply.hpp>
 #include <openvino/op/parameter.hpp>
-#include <openvino/op/reshape.hpp>
 #include <openvino/op/result.hpp>
-#include <openvino/op/subtract.hpp>
 #include <openvino/openvino.hpp>
 #include <sstream>
 #include <unordered_map>
 
 #include "backends/backend.hpp"
+#include "backends/openvino/rewrites.hpp"
 #include "core/check.hpp"
 #include "trtpose/version.hpp"
 
@@ -48,6 +44,13 @@ std::string reason(const std::exception& error) {
     return out.substr(0, 300);
 }
 
+std::vector<int64_t> shape_of(const ov::PartialShape& shape) {
+    std::vector<int64_t> out;
+    if (shape.rank().is_dynamic()) return out;
+    for (const auto& d : shape) out.push_back(d.is_static() ? d.get_length() : -1);
+    return out;
+}
+
 /// What clones share: the network and what was compiled of it.
 struct Network {
     std::string path;
@@ -55,6 +58,7 @@ struct Network {
     ov::AnyMap config;
     SessionInfo info;
     size_t weight_bytes = 0;
+    std::vector<std::vector<int64_t>> declared;  ///< shape of each output as the file has it
 
     struct Compiled {
         ov::PartialShape key;
@@ -95,60 +99,6 @@ size_t peak_activations(const ov::Model& model) {
     return peak;
 }
 
-/// The numbers of a constant behind an input, conversions and reshapes passed over; empty if there is none.
-std::vector<float> numbers_of(const ov::Input<ov::Node>& input) {
-    auto node = input.get_source_output().get_node_shared_ptr();
-    while (ov::is_type<ov::op::v0::Convert>(node) || ov::is_type<ov::op::v1::Reshape>(node))
-        node = node->get_input_node_shared_ptr(0);
-    const auto constant = ov::as_type_ptr<ov::op::v0::Constant>(node);
-    return constant ? constant->cast_vector<float>() : std::vector<float>();
-}
-
-/// Makes one FakeQuantize of each activation's pair of QuantizeLinear and DequantizeLinear, which the import leaves as
-/// FakeQuantize, two conversions, an optional Subtract and a Multiply. The numbers are the same. OpenVINO 2026.4 does
-/// this itself only within its integer transformations, and there loses scales where pairs with signed integers or zero
-/// points meet in a Concat: people were missing from such networks.
-///
-/// Returns whether none was left that those transformations would get wrong.
-bool fold_quantisation(ov::Model& model) {
-    bool all = true;
-    for (const auto& multiply : model.get_ordered_ops()) {
-        if (!ov::is_type<ov::op::v1::Multiply>(multiply)) continue;
-        auto node = multiply->get_input_node_shared_ptr(0);
-        float zero_point = 0;
-        bool uniform = true;
-        if (ov::is_type<ov::op::v1::Subtract>(node)) {
-            const auto zero_points = numbers_of(node->input(1));
-            uniform = zero_points.size() == 1;
-            if (uniform) zero_point = zero_points[0];
-            node = node->get_input_node_shared_ptr(0);
-        }
-        if (!ov::is_type<ov::op::v0::Convert>(node)) continue;
-        const auto integers = node->get_input_node_shared_ptr(0);
-        if (!ov::is_type<ov::op::v0::Convert>(integers) || !integers->get_element_type().is_integral_number()) continue;
-        const auto fake = ov::as_type_ptr<ov::op::v0::FakeQuantize>(integers->get_input_node_shared_ptr(0));
-        if (!fake) continue;
-        const auto scale = numbers_of(multiply->input(1));
-        const auto low = numbers_of(fake->input(3)), high = numbers_of(fake->input(4));
-        const auto type = fake->get_output_element_type(0);
-        if (!uniform || scale.size() != 1 || low.size() != 1 || high.size() != 1 || type != ov::element::f32 ||
-            multiply->get_output_element_type(0) != type) {
-            all = false;
-            continue;
-        }
-        const auto bound = [&](float integer) {
-            return ov::op::v0::Constant::create(type, ov::Shape{}, {(integer - zero_point) * scale[0]});
-        };
-        const auto folded =
-            std::make_shared<ov::op::v0::FakeQuantize>(fake->input_value(0), fake->input_value(1), fake->input_value(2),
-                                                       bound(low[0]), bound(high[0]), fake->get_levels());
-        folded->set_friendly_name(multiply->get_friendly_name());
-        ov::replace_node(multiply, folded);
-    }
-    model.validate_nodes_and_infer_types();
-    return all;
-}
-
 std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
     const ov::PartialShape key{batch, 3, size.height, size.width};
     const std::lock_guard lock(mutex);
@@ -175,11 +125,13 @@ std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
     }
     for (const auto& output : compiled->model.outputs()) {
         const auto& shape = output.get_partial_shape();
+        std::vector<int64_t> sizes = shape.is_static() ? shape_of(shape) : declared[compiled->shape.outputs.size()];
+        if (!sizes.empty() && sizes[0] < 0) sizes[0] = batch;
         require(
-            shape.is_static(), ErrorCode::model, path, ": the size of output '", output.get_any_name(),
+            !sizes.empty() && std::none_of(sizes.begin(), sizes.end(), [](int64_t d) { return d < 0; }),
+            ErrorCode::model, path, ": the size of output '", output.get_any_name(),
             "' depends on the picture; export the network without its own NMS or with a fixed number of detections");
-        const auto sizes = shape.to_shape();
-        compiled->shape.outputs.emplace_back(sizes.begin(), sizes.end());
+        compiled->shape.outputs.push_back(std::move(sizes));
     }
     if (recent.empty()) {  // the first shape is prepared before anybody else can ask
         const auto used = compiled->model.get_property(ov::hint::inference_precision);
@@ -209,10 +161,15 @@ public:
         try {
             const auto& shape = current_->model.input().get_shape();
             request_.set_input_tensor(ov::Tensor(ov::element::f32, shape, const_cast<void*>(input)));
-            for (size_t i = 0; i < outputs.size(); ++i)
-                request_.set_output_tensor(
-                    i, ov::Tensor(ov::element::f32, current_->model.output(i).get_shape(), outputs[i]));
+            for (size_t i = 0; i < outputs.size(); ++i) {
+                if (current_->model.output(i).get_partial_shape().is_static())
+                    request_.set_output_tensor(
+                        i, ov::Tensor(ov::element::f32, current_->model.output(i).get_shape(), outputs[i]));
+            }
             request_.infer();
+            for (size_t i = 0; i < outputs.size(); ++i) {
+                if (current_->model.output(i).get_partial_shape().is_dynamic()) copy_output(i, outputs[i]);
+            }
         } catch (const std::exception& error) {
             throw Error(ErrorCode::model, text(network_->path, ": OpenVINO cannot run it (", reason(error), ")"));
         }
@@ -221,19 +178,23 @@ public:
     std::unique_ptr<Session> clone() const override { return std::make_unique<OpenVinoSession>(network_); }
 
 private:
+    /// One whose size OpenVINO does not know beforehand, but the file says (behind an NMS, filled up).
+    void copy_output(size_t i, void* to) {
+        const ov::Tensor found = request_.get_output_tensor(i);
+        const auto& expected = current_->shape.outputs[i];
+        const ov::Shape shape(expected.begin(), expected.end());
+        if (found.get_shape() != shape)
+            throw std::runtime_error(
+                text("output ", i, " is ", shape_text(found.get_shape()), ", the file says ", shape_text(expected)));
+        found.copy_to(ov::Tensor(ov::element::f32, shape, to));
+    }
+
     std::shared_ptr<Network> network_;
     std::shared_ptr<Network::Compiled> current_;
     ov::InferRequest request_;
 };
 
 DType dtype_of(ov::element::Type type) { return type == ov::element::f32 ? DType::f32 : DType::other; }
-
-std::vector<int64_t> shape_of(const ov::PartialShape& shape) {
-    std::vector<int64_t> out;
-    if (shape.rank().is_dynamic()) return out;
-    for (const auto& d : shape) out.push_back(d.is_static() ? d.get_length() : -1);
-    return out;
-}
 
 std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& options) {
     auto network = std::make_shared<Network>();
@@ -247,7 +208,8 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
         for (size_t i = 0; i < model->outputs().size(); ++i)
             convert.output(i).tensor().set_element_type(ov::element::f32);
         network->model = convert.build();
-        whole = fold_quantisation(*network->model);
+        whole = openvino::fold_quantisation(*network->model);
+        openvino::split_before_gather(*network->model);
     } catch (const std::exception& error) {
         throw Error(ErrorCode::model, text(file.path, ": OpenVINO cannot read it (", reason(error),
                                            "); the file is damaged or uses what OpenVINO ",
@@ -280,10 +242,14 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
     for (const auto& output : network->model->outputs()) {
         const auto& names = output.get_names();
         // An output may carry several names after the import; the file's own is the one users and specs know.
+        std::vector<int64_t> declared;
         std::string name = names.empty() ? std::string() : *names.begin();
         for (const auto& known : file.outputs) {
-            if (names.count(known.name)) name = known.name;
+            if (!names.count(known.name)) continue;
+            name = known.name;
+            declared = known.shape;
         }
+        network->declared.push_back(std::move(declared));
         info.outputs.push_back({name, dtype_of(output.get_element_type()), shape_of(output.get_partial_shape())});
     }
     return std::make_unique<OpenVinoSession>(std::move(network));

@@ -18,7 +18,8 @@ public:
     std::vector<std::pair<std::string, std::string>> write_fields(const ModelSpec& spec) const override;
 
     std::string misfit(const ModelSpec& spec, const ModelFile& file) const override;
-    families::Recognition recognise(const ModelFile& file, const UltralyticsMetadata& metadata) const override;
+    families::Recognition recognise(const ModelFile& file, const UltralyticsMetadata& metadata,
+                                    NetworkProbe* probe) const override;
 };
 
 }  // namespace trtpose::anchor_grid

@@ -86,11 +86,15 @@ struct Scored {
     int class_id;
 };
 
+/// From here on a number is no class but damage.
+inline constexpr float kNoClass = 65536.0f;
+
 template <typename T>
 TRTPOSE_HD Scored read_score(const ops::HeadView& heads, const AnchorReader<T>& a) {
     if (heads.layout == Layout::final) {
         const float id = a(heads.class_field + 1);
-        return {a(heads.class_field), id >= 0 && id < static_cast<float>(heads.classes) ? static_cast<int>(id) : -1};
+        // One that the spec has no name for is kept: it is for the caller to say so, not to be nobody.
+        return {a(heads.class_field), id >= 0 && id < kNoClass ? static_cast<int>(id) : -1};
     }
     Scored best{-1.0f, 0};
     for (int c = 0; c < heads.classes; ++c) {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which layouts a file's shapes allow. Nothing in a file tells the anchors of raw heads, so only the one set that every
-// public network of their shape was trained with is taken for granted.
+// Which layouts a file's shapes allow. Nothing in a file tells the anchors of raw heads, nor whether heads as wide as
+// YOLO-Pose's are not KAPAO's (McNally et al., 2022), which have the same anchors: these are not guessed.
+#include <algorithm>
 #include <filesystem>
 
 #include "core/check.hpp"
+#include "families/anchor_grid/detections.hpp"
 #include "families/anchor_grid/family.hpp"
 #include "families/anchor_grid/layout.hpp"
 #include "families/anchor_grid/public_networks.hpp"
+#include "model/literal.hpp"
 #include "model/ultralytics.hpp"
 
 namespace trtpose::anchor_grid {
@@ -37,6 +40,17 @@ std::vector<int> strides_for(Size size, int64_t count, int64_t anchors_per_cell)
 
 int64_t public_anchors_per_cell() { return static_cast<int64_t>(coco::kAnchors.front().size()); }
 
+/// Whether keypoints are those of COCO persons: by their names, or by their number and the classes where they have
+/// none.
+bool are_coco(const ModelSpec& spec, const std::vector<std::string>& names) {
+    if (spec.keypoints != coco::kKeypoints) return false;
+    if (!names.empty()) return names == coco::kKeypointNames;
+    return std::all_of(spec.names.begin(), spec.names.end(), [](std::string name) {
+        for (char& c : name) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+        return std::find(coco::kPersons.begin(), coco::kPersons.end(), name) != coco::kPersons.end();
+    });
+}
+
 /// What the input and the metadata say, whatever the layout is.
 ModelSpec without_layout(const ModelFile& file, const UltralyticsMetadata& metadata) {
     ModelSpec spec;
@@ -47,7 +61,10 @@ ModelSpec without_layout(const ModelFile& file, const UltralyticsMetadata& metad
     spec.keypoints = metadata.present ? metadata.keypoints : coco::kKeypoints;
     spec.keypoint_dims = metadata.present ? metadata.dims : 3;
     spec.name = std::filesystem::path(file.path).stem().string();
-    if (spec.keypoints == coco::kKeypoints) spec.sigmas.assign(std::begin(coco::kSigmas), std::end(coco::kSigmas));
+    if (!metadata.kpt_names.empty())
+        spec.extra.emplace_back("kpt_names",
+                                json_list(metadata.kpt_names, [](const auto& name) { return quote_json(name); }));
+    if (are_coco(spec, metadata.kpt_names)) spec.sigmas.assign(std::begin(coco::kSigmas), std::end(coco::kSigmas));
     return spec;
 }
 
@@ -63,8 +80,37 @@ bool is_public_head(const std::vector<int64_t>& shape, const ModelSpec& spec, si
     return true;
 }
 
+constexpr const char* kSpecOrExport =
+    "give the model spec with --spec FILE.json (docs/conventions.md shows one), or write the ONNX from the checkpoint "
+    "with "
+    "trtpose export, which puts the spec into it";
+
+/// What outputs of four dimensions are that no spec of anchors can be about; empty where they may be raw heads.
+std::string other_kind_of_heads(const ModelFile& file, int64_t fields) {
+    const auto& outputs = file.outputs;
+    const auto& first = outputs.front().shape;
+    const auto maps = [](const TensorInfo& o) { return o.shape.size() == 4; };
+    if (first.size() != 4 || !std::all_of(outputs.begin(), outputs.end(), maps)) return {};
+    const std::string shown = text("its ", outputs.size(), " outputs, the first ", shape_text(first), ", ");
+    const auto same = [&](size_t axis) {
+        return std::all_of(outputs.begin(), outputs.end(), [&](const auto& o) { return o.shape[axis] == first[axis]; });
+    };
+    if (outputs.size() > 1 && !same(1) && same(2) && same(3))
+        return shown + "are maps of one size, as bottom-up networks (OpenPose) give them, not heads of anchors";
+    // Four sides of a box as probabilities over 16 distances each, then one score per class and the keypoints.
+    constexpr int64_t kBoxBins = 4 * 16, kAnchors = 3;
+    const int64_t channels = first[1], rest = channels - kBoxBins - 1;
+    const bool of_anchors = channels > 0 && (channels % fields == 0 || channels % kAnchors == 0);
+    if (outputs.size() > 1 && same(1) && !of_anchors && rest >= 2 && (rest % 3 == 0 || rest % 2 == 0))
+        return text(
+            shown, "are raw heads with box distributions (DFL: 64 box bins, a score, ", rest,
+            " keypoint numbers), as face forks of YOLOv8 export them; they have no anchors, and trtpose does not "
+            "decode them");
+    return {};
+}
+
 /// Raw heads: one 4- or 5-dimensional output per stride.
-Recognition recognise_heads(const ModelFile& file, ModelSpec spec) {
+Recognition recognise_heads(const ModelFile& file, const UltralyticsMetadata& metadata, ModelSpec spec) {
     const auto& outputs = file.outputs;
     const auto& first = outputs.front().shape;
     const auto& input = file.inputs.front().shape;
@@ -74,7 +120,15 @@ Recognition recognise_heads(const ModelFile& file, ModelSpec spec) {
     for (const auto& output : outputs) spec.outputs.push_back(output.name);
     bool known = outputs.size() == spec.strides.size() && input[2] > 0 && input[3] > 0;
     for (size_t l = 0; known && l < outputs.size(); ++l) known = is_public_head(outputs[l].shape, spec, l);
-    if (known) return {{spec}, {}};
+    if (known && metadata.present) return {{spec}, {}, {}};
+    if (known) {
+        return {{spec},
+                text("its ", outputs.size(), " raw outputs, the first ", shape_text(first),
+                     ", may be those of YOLO-Pose or of KAPAO, whose numbers mean other things in the same shape"),
+                kSpecOrExport};
+    }
+    if (std::string kind = other_kind_of_heads(file, Fields(spec).numbers); !kind.empty())
+        return {{}, std::move(kind), "export the network with its own decode, as one list of people"};
     Recognition out;
     out.doubt = text("it has ", outputs.size(), " raw outputs, the first ", shape_text(first),
                      ", and its anchors are not known");
@@ -123,11 +177,64 @@ std::vector<ModelSpec> list_readings(const ModelFile& file, const UltralyticsMet
     return readings;
 }
 
+/// The share of rows that have a number outside 0 to 1 in columns `begin` to `end`.
+double share_outside(const std::vector<float>& numbers, size_t width, size_t begin, size_t end) {
+    size_t outside = 0;
+    for (size_t row = 0; row + width <= numbers.size(); row += width) {
+        const auto first = numbers.begin() + static_cast<ptrdiff_t>(row);
+        const auto probability = [](float v) { return v >= 0 && v <= 1; };
+        if (!std::all_of(first + static_cast<ptrdiff_t>(begin), first + static_cast<ptrdiff_t>(end), probability))
+            ++outside;
+    }
+    return static_cast<double>(outside) / static_cast<double>(std::max<size_t>(numbers.size() / width, 1));
+}
+
+/// Why decoded rows are not, or may not be, YOLO-Pose's; empty where one run shows that they are. KAPAO's rows are as
+/// wide with K + 1 classes and K pairs of coordinates: where it has probabilities, YOLO-Pose has its first keypoints in
+/// pixels.
+Recognition doubt_of_decoded(const ModelSpec& spec, const std::string& shown, NetworkProbe* probe) {
+    const auto width = static_cast<size_t>(Fields(spec).numbers), keypoints = static_cast<size_t>(spec.keypoints);
+    const size_t second_class = 6, coordinates = 6 + keypoints;
+    std::vector<float> numbers;
+    std::string problem = "nobody could run it";
+    try {
+        if (probe) numbers = probe->numbers(0, spec.imgsz);
+    } catch (const Error& error) {
+        problem = error.what();
+    }
+    if (numbers.size() < width) {
+        return {{spec},
+                shown + ", which YOLO-Pose and KAPAO both give, and running it once, which tells, was not possible (" +
+                    problem + ")",
+                kSpecOrExport};
+    }
+    constexpr double kNearlyAll = 0.9;
+    const double pixels = share_outside(numbers, width, second_class, coordinates);
+    if (pixels >= kNearlyAll) return {{spec}, {}, {}};
+    const std::string classes = text(keypoints + 1);
+    if (pixels > 0)
+        return {
+            {spec}, shown + ", and one run does not tell whether they are YOLO-Pose's rows or KAPAO's", kSpecOrExport};
+    if (share_outside(numbers, width, 0, coordinates) == 0 && share_outside(numbers, width, coordinates, width) == 0) {
+        return {
+            {},
+            shown + ", but all its numbers lie between 0 and 1: nothing in it is decoded, as ports of KAPAO export it",
+            "export the network with its decode, or its raw heads with a model spec"};
+    }
+    const bool undecoded = share_outside(numbers, width, coordinates, width) == 0;
+    return {{},
+            shown + ", which one run shows to be KAPAO's: " + classes +
+                " class probabilities where YOLO-Pose has pixels" +
+                (undecoded ? "; its keypoints are not decoded" : ""),
+            "trtpose does not run KAPAO; take a network of another family"};
+}
+
 /// One 3-dimensional output.
-Recognition recognise_list(const ModelFile& file, const UltralyticsMetadata& metadata, ModelSpec spec) {
+Recognition recognise_list(const ModelFile& file, const UltralyticsMetadata& metadata, ModelSpec spec,
+                           NetworkProbe* probe) {
     const auto& output = file.outputs.front();
     spec.outputs = {output.name};
-    Recognition out{list_readings(file, metadata, spec), {}};
+    Recognition out{list_readings(file, metadata, spec), {}, {}};
     auto& readings = out.readings;
     const std::string shown = "its output '" + output.name + "' is " + shape_text(output.shape);
     if (spec.imgsz.height == 0) {
@@ -146,25 +253,32 @@ Recognition recognise_list(const ModelFile& file, const UltralyticsMetadata& met
                          spec.keypoints, " keypoints and ", spec.classes(), " class(es)");
     } else if (const int stride = readings[0].max_stride(); spec.imgsz.height % stride || spec.imgsz.width % stride) {
         out.doubt = text("its input ", spec.imgsz.height, "×", spec.imgsz.width, " is no multiple of stride ", stride);
+    } else if (readings[0].layout == Layout::decoded && !metadata.present) {
+        return doubt_of_decoded(readings[0], shown, probe);
     }
     return out;
 }
 
+constexpr const char* kOtherOutput = "trtpose reads lists of people and raw heads (docs/conventions.md)";
+
+std::string no_layout(const TensorInfo& output) {
+    return "its output '" + output.name + "' is " + shape_text(output.shape) + ", which no layout of pose networks has";
+}
+
 }  // namespace
 
-Recognition AnchorGrid::recognise(const ModelFile& file, const UltralyticsMetadata& metadata) const {
-    const auto& input = file.inputs.front().shape;
-    if (input.size() != 4) return {{}, "its input is " + shape_text(input) + ", not N×3×H×W"};
+Recognition AnchorGrid::recognise(const ModelFile& file, const UltralyticsMetadata& metadata,
+                                  NetworkProbe* probe) const {
     const ModelSpec spec = without_layout(file, metadata);
     const auto& output = file.outputs.front();
     switch (output.shape.size()) {
-        case 3: return recognise_list(file, metadata, spec);
+        case 2:
+            if (are_detections(output)) return {{}, detections_text(output), kExportWithoutNms};
+            return {{}, no_layout(output), kOtherOutput};
+        case 3: return recognise_list(file, metadata, spec, probe);
         case 4:
-        case 5: return recognise_heads(file, spec);
-        default:
-            return {{},
-                    "its output '" + output.name + "' is " + shape_text(output.shape) +
-                        ", which no layout of pose networks has"};
+        case 5: return recognise_heads(file, metadata, spec);
+        default: return {{}, no_layout(output), kOtherOutput};
     }
 }
 

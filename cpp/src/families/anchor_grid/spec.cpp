@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "core/check.hpp"
+#include "families/anchor_grid/detections.hpp"
 #include "families/anchor_grid/family.hpp"
 #include "families/anchor_grid/layout.hpp"
 #include "model/literal.hpp"
@@ -61,8 +62,20 @@ std::string AnchorGrid::misfit(const ModelSpec& spec, const ModelFile& file) con
     const size_t expected = output_count(spec);
     const size_t got = spec.outputs.empty() ? file.outputs.size() : spec.outputs.size();
     // Beside one list of anchors a network may give more, which is not read.
-    if (is_raw(spec.layout) ? got == expected : got >= expected) return {};
-    return text("layout ", to_string(spec.layout), " needs ", expected, " outputs, it has ", got);
+    if (is_raw(spec.layout) ? got != expected : got < expected)
+        return text("layout ", to_string(spec.layout), " needs ", expected, " outputs, it has ", got);
+    const size_t dimensions = output_shape(spec).size();
+    for (size_t i = 0; i < expected; ++i) {
+        const TensorInfo* output = &file.outputs[std::min(i, file.outputs.size() - 1)];
+        for (const auto& other : file.outputs) {
+            if (!spec.outputs.empty() && other.name == spec.outputs[i]) output = &other;
+        }
+        if (output->shape.empty() || output->shape.size() == dimensions) continue;
+        if (are_detections(*output)) return detections_text(*output) + "; " + kExportWithoutNms;
+        return text("layout ", to_string(spec.layout), " needs outputs of ", dimensions, " dimensions, '", output->name,
+                    "' is ", shape_text(output->shape));
+    }
+    return {};
 }
 
 }  // namespace anchor_grid

@@ -10,7 +10,7 @@ outputs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ... import _files
 from ...errors import InputError, ModelError
 from ...formats.metadata import find_spec, metadata, stated_spec
 from ...formats.onnx_runner import Runner, sample_pictures
-from ...skeletons import KNOWN
+from ...skeletons import known_skeleton
 from ...spec import METADATA_KEY, ModelSpec
 from ..family import Exported, quiet
 from . import verify as proof
@@ -147,11 +147,13 @@ def _ultralytics_spec(path: Path) -> ModelSpec | None:
         return None
     if found.origin != "metadata of Ultralytics" or LAYOUTS[found.spec.layout].grid:
         return None
-    return ModelSpec.from_dict({**found.fields, **_keypoints(found.spec.keypoints)}, source=str(path))
+    return ModelSpec.from_dict(
+        {**found.fields, **_keypoints(found.spec.names, found.spec.keypoints, found.spec.kpt_names)}, source=str(path)
+    )
 
 
-def _keypoints(count: int) -> dict[str, Any]:
-    known = KNOWN.get(count)
+def _keypoints(classes: Sequence[str], count: int, names: Sequence[str] = ()) -> dict[str, Any]:
+    known = known_skeleton(classes, count, names)
     if known is None:
         return {}
     plain = {"kpt_names": known.names, "skeleton": known.edges, "sigmas": known.sigmas, "flip_idx": known.flip}
@@ -263,7 +265,7 @@ class _Tail:
                     "anchors": solved,
                     "names": list(names),
                     "kpt_shape": [keypoints, 3],
-                    **_keypoints(keypoints),
+                    **_keypoints(names, keypoints),
                 },
                 source=self.source,
             )

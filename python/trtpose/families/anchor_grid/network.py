@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import ModelError
 from ...formats.checkpoint import Checkpoint
-from ...skeletons import KNOWN
+from ...skeletons import known_skeleton
 from ...spec import ModelSpec
 from . import layers
 from .catalogue import Description, lookup
@@ -119,7 +119,7 @@ def make_spec(
     anchors: Any = None,
 ) -> ModelSpec:
     """The spec of a network's raw heads."""
-    known = KNOWN.get(description.keypoints)
+    known = known_skeleton(class_names, description.keypoints)
     return ModelSpec(
         name=name,
         layout="heads",
