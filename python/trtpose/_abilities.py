@@ -24,6 +24,7 @@ __all__ = [
     "Ability",
     "Session",
     "abilities",
+    "backend_problem",
     "build_with_cuda",
     "get_tensorrt",
     "package_for",
@@ -88,14 +89,14 @@ def build_with_cuda() -> str:
     )
 
 
-def get_tensorrt(machine: Gpus) -> str:
-    """How to get a TensorRT that runs engines on these GPUs."""
+def get_tensorrt(machine: Gpus, runtime: str = "") -> str:
+    """How to get a TensorRT that runs engines on these GPUs; of one runtime, or of any."""
     if _is_jetson():
         return "JetPack has it: sudo apt-get install tensorrt python3-libnvinfer, in a venv with --system-site-packages"
     cuda = int((machine.cuda or "0").partition(".")[0])
     if not machine.devices or cuda >= 13:
         plain = "pip install tensorrt"
-        if all(gpu.compute_capability in _RTX_CARDS for gpu in machine.devices):
+        if not runtime and all(gpu.compute_capability in _RTX_CARDS for gpu in machine.devices):
             return f"{_RTX} (GeForce and RTX cards), or {plain}"
         return plain
     # PyPI's tensorrt and TensorRT for RTX are for CUDA 13.
@@ -168,6 +169,16 @@ def _why_not_build(machine: Gpus, builders: Sequence[str]) -> str | None:
 
 
 def _why_not_run(machine: Gpus, libraries: Sequence[Library]) -> str | None:
+    return _no_device(machine) or _no_session(machine, libraries)
+
+
+def backend_problem(runtime: str, machine: Gpus, libraries: Sequence[Library]) -> str | None:
+    """Why engines of one runtime do not run here, or None: first what is not installed, then what the machine lacks."""
+    ours = [library for library in libraries if library.runtime == runtime]
+    return _no_session(machine, ours, runtime) or _no_device(machine)
+
+
+def _no_device(machine: Gpus) -> str | None:
     if not machine.devices:
         return machine.problem
     built = _core.cuda_version()
@@ -178,15 +189,22 @@ def _why_not_run(machine: Gpus, libraries: Sequence[Library]) -> str | None:
             f"the driver serves CUDA {machine.cuda} and this build needs {cuda_text(built)}; update the driver, or "
             f"build trtpose with the toolkit of CUDA {machine.cuda.partition('.')[0]}"
         )
-    if not sessions(libraries):
-        if libraries:
-            one = libraries[0]
-            return (
-                f"{NAMES[one.runtime]} {one.version} was found ({one.path}), but neither a module of this build nor a "
-                f"Python package to call it; {package_for(one.runtime, one.version)}"
-            )
-        return f"no TensorRT was found; {get_tensorrt(machine)}"
     return None
+
+
+def _no_session(machine: Gpus, libraries: Sequence[Library], runtime: str = "") -> str | None:
+    if not _core.cuda_version():
+        return f"this build has no CUDA; {build_with_cuda()}"
+    if any(not runtime or one.runtime == runtime for one in sessions(libraries)):
+        return None
+    if libraries:
+        one = libraries[0]
+        return (
+            f"{NAMES[one.runtime]} {one.version} was found ({one.path}), but neither a module of this build nor a "
+            f"Python package to call it; {package_for(one.runtime, one.version)}"
+        )
+    how = _RTX if runtime == "rtx" and not _is_jetson() else get_tensorrt(machine, runtime)
+    return f"no {NAMES.get(runtime, 'TensorRT')} was found; {how}"
 
 
 def package_for(runtime: str, version: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from . import _abilities, _core
 from ._machine import (
     Gpus,
+    Library,
     cpu_name,
     cuda_text,
     gpus,
@@ -45,8 +46,8 @@ def system_info() -> dict[str, Any]:
     """
     built = _core.cuda_version()
     machine = gpus()
-    backends = _core.backends()
     libraries = tensorrt_libraries()
+    backends = _backends(machine, libraries)
     builders = [
         {"package": name, "builds": text, "version": version}
         for name, text in _BUILDERS.items()
@@ -82,6 +83,29 @@ def system_info() -> dict[str, Any]:
     }
     info["summary"] = _abilities.sentence(able)
     return info
+
+
+_RUNTIMES = {"tensorrt": "tensorrt", "tensorrt-rtx": "rtx"}
+
+
+def _backends(machine: Gpus, libraries: Sequence[Library]) -> list[dict[str, Any]]:
+    """The backends; of TensorRT's also what its Python package serves, and the remedy for this installation."""
+    found: list[dict[str, Any]] = []
+    for backend in _core.backends():
+        runtime = _RUNTIMES.get(backend["name"])
+        if runtime is not None and not backend["available"]:
+            problem = _abilities.backend_problem(runtime, machine, libraries)
+            versions = [one.version for one in _abilities.sessions(libraries) if one.runtime == runtime]
+            version = backend["version"] or ", ".join(dict.fromkeys(versions))
+            # Where all is there that can be seen from outside, what the backend itself says stands.
+            served_by_python = not any(
+                one.kind == "native" and one.runtime == runtime for one in _abilities.sessions(libraries)
+            )
+            if problem is None and not served_by_python:
+                problem = backend["problem"]
+            backend = {**backend, "version": version, "problem": problem or "", "available": problem is None}
+        found.append(backend)
+    return found
 
 
 def _gpu_info(machine: Gpus) -> dict[str, Any]:

@@ -164,6 +164,33 @@ def test_without_a_gpu_that_is_the_reason(here: Here):
     assert here.runs(NONE) == NONE.problem
 
 
+def test_backends_are_told_by_what_is_installed(here: Here, monkeypatch: pytest.MonkeyPatch):
+    """A Python package makes a backend without a module available; the problem left is the machine's."""
+    native = "this build of trtpose has no module for TensorRT for RTX 1.7.1"
+    core = [
+        {"name": "openvino", "available": True, "version": "2026", "devices": [], "problem": ""},
+        {"name": "tensorrt", "available": False, "version": "", "devices": [], "problem": "no TensorRT was found"},
+        {"name": "tensorrt-rtx", "available": False, "version": "1.7.1", "devices": [], "problem": native},
+    ]
+    monkeypatch.setattr(_core, "backends", lambda: core)
+    rtx = library("1.7.1.116", "rtx")
+
+    def told(gpus: Gpus) -> dict[str, tuple[bool, str]]:
+        return {one["name"]: (one["available"], one["problem"]) for one in info._backends(gpus, [rtx])}
+
+    assert told(NONE)["openvino"] == (True, "")
+    assert told(NONE)["tensorrt"] == (False, "no TensorRT was found; pip install tensorrt")
+    assert told(NONE)["tensorrt-rtx"][1].endswith("pip install tensorrt_rtx_cu13_bindings==1.7.1.116")
+    here.packages["tensorrt_rtx_bindings"] = "1.7.1.116"
+    assert told(NONE)["tensorrt-rtx"] == (False, NONE.problem)
+    assert told(machine())["tensorrt-rtx"] == (True, "")
+    # A module that is there and cannot be opened: its own words.
+    here.modules(11)
+    assert told(machine())["tensorrt-rtx"] == (False, native)
+    here.cuda = 0
+    assert "this build has no CUDA" in told(machine())["tensorrt-rtx"][1]
+
+
 def test_building(here: Here):
     assert RTX in str(here.builds(NONE))
     here.packages["tensorrt"] = "11.1.0"
