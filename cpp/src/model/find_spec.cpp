@@ -124,9 +124,9 @@ void check_input(const ModelFile& file) {
     const std::string shape = shape_text(input.shape);
     if (input.shape.size() != 4) refuse(shape, ", expected N×3×H×W");
     const int64_t channels = input.shape[1], last = input.shape[3];
+    if (channels != 3 && (last == 3 || last == 1))
+        refuse(shape, ", channels last (NHWC), expected N×3×H×W; export the network with channels first");
     if (channels != 3 && channels != -1) {
-        if (last == 3 || last == 1)
-            refuse(shape, ", channels last (NHWC), expected N×3×H×W; export the network with channels first");
         if (channels == 1)
             refuse(shape, ", one channel (grey), expected N×3×H×W; trtpose runs networks of three colours");
         refuse(shape, ", expected N×3×H×W; trtpose runs networks of three colours");

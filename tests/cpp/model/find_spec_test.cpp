@@ -86,6 +86,7 @@ TEST_F(FindSpecTest, AnInputThatCannotBeFedIsNamed) {
     };
     refused({1, 64, 64, 3}, "its input 'picture' is 1×64×64×3, channels last (NHWC)");
     refused({1, 64, 64, 1}, "channels last");
+    refused({-1, -1, -1, 3}, "is ?×?×?×3, channels last (NHWC)");
     refused({1, 1, 64, 64}, "one channel (grey)");
     refused({1, 6, 64, 64}, "three colours");
     refused({1, 4, 64, 64}, "three colours");
