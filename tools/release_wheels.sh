@@ -45,7 +45,9 @@ prepare() {
     if [ -z "$nvcc" ] || [ -n "${TRTPOSE_RELEASE_CUDA:-}" ]; then
         nvcc=$tools/cuda/nvidia/cu13/bin/nvcc
         [ -x "$nvcc" ] || pip "$tools/venv/bin/python" install --no-deps --only-binary :all: --target "$tools/cuda" "${cuda[@]}"
-        [ -e "$tools/cuda/nvidia/cu13/lib64" ] || ln -s lib "$tools/cuda/nvidia/cu13/lib64"
+        # Links that CMake looks for, and that a wheel cannot keep.
+        ln -sfn lib "$tools/cuda/nvidia/cu13/lib64"
+        ln -sf libcudart.so.13 "$tools/cuda/nvidia/cu13/lib/libcudart.so"
     fi
     printf '#!/bin/sh\nexec "%s" "$@"\n' "$nvcc" >"$tools/nvcc"
     chmod +x "$tools/nvcc"

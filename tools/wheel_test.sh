@@ -5,6 +5,7 @@
 set -euo pipefail
 wheel=${1:+$(realpath "$1")}
 python=${2:-python3}
+[ -z "$wheel" ] || [ -f "$wheel" ] || { echo "wheel-test: $wheel is not there; tools/release_wheels.sh makes wheels" >&2; exit 1; }
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
