@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Check the layers of the Python package: the command line on top, families apart, and no circle.
+"""Check the layers of the Python package: the command line on top, families behind their registry, and no circle.
 
     python tools/check_imports.py [PACKAGE]
 
 An import is an ``import`` or ``from`` statement anywhere in a module, also within a function, and a call of
-``importlib.import_module`` or ``__import__`` with a name. What stands under ``if TYPE_CHECKING`` is never run and does
-not count. An import leads to the module that is named, not also to the packages that hold it. No module is let off.
+``importlib.import_module`` or ``__import__``, whatever name they were given there. What stands under ``if
+TYPE_CHECKING`` is never run and does not count. An import leads to the module that is named, not also to the packages
+that hold it. No module is let off.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 SHARED = ("registry", "family")
 """Modules of ``families`` that are of no one family."""
 ON_TOP = ("trtpose.cli", "trtpose.commands", "trtpose.__main__")
+IMPORTERS = ("import_module", "__import__")
+REGISTRY = "trtpose.families.registry"
 DYNAMIC = {"trtpose._optional"}
 """Imports other people's packages by names it is given."""
 
@@ -59,11 +62,45 @@ def absolute(name: str, level: int, package: str) -> str:
     return ".".join([*base, *([name] if name else [])])
 
 
+def names_of_importers(nodes: list[ast.AST]) -> set[str]:
+    """What a module calls ``import_module`` and ``__import__``."""
+    renamed = [
+        alias.asname
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module in ("importlib", "builtins")
+        for alias in node.names
+        if alias.name in IMPORTERS and alias.asname
+    ]
+    return {*IMPORTERS, *renamed}
+
+
+def is_importer(function: ast.expr, importers: set[str]) -> bool:
+    return (function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")) in importers
+
+
+def text_of(call: ast.Call, place: int, keyword: str) -> str | None:
+    """An argument of a call that is a text as it stands."""
+    given = [*call.args[place : place + 1], *(k.value for k in call.keywords if k.arg == keyword)]
+    value = given[0].value if given and isinstance(given[0], ast.Constant) else None
+    return value if isinstance(value, str) else None
+
+
+def called_for(call: ast.Call, package: str) -> str:
+    """The module that a call of an importer reaches."""
+    name = text_of(call, 0, "name")
+    if name is None:
+        return "a name made at run time"
+    text = name.lstrip(".")
+    return absolute(text, len(name) - len(text), text_of(call, 1, "package") or package)
+
+
 def imported(path: Path, name: str, known: Mapping[str, Path]) -> set[str]:
     """What a module imports: full names, of ours that of the module that is reached."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found: set[str] = set()
-    for node in running(ast.parse(path.read_text(encoding="utf-8"))):
+    nodes = list(running(ast.parse(path.read_text(encoding="utf-8"))))
+    importers = names_of_importers(nodes)
+    for node in nodes:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -72,16 +109,8 @@ def imported(path: Path, name: str, known: Mapping[str, Path]) -> set[str]:
                 inner = f"{base}.{alias.name}"
                 # ``from . import x``: the module x where there is one, and the package itself only for its own names.
                 found.add(inner if inner in known or inner == "trtpose._core" else base)
-        elif isinstance(node, ast.Call):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called not in ("import_module", "__import__"):
-                continue
-            argument = node.args[0] if node.args else None
-            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                text = argument.value.lstrip(".")
-                found.add(absolute(text, len(argument.value) - len(text), package))
-            else:
-                found.add("a name made at run time")
+        elif isinstance(node, ast.Call) and is_importer(node.func, importers):
+            found.add(called_for(node, package))
     return found
 
 
@@ -145,19 +174,19 @@ def family_of(name: str) -> str | None:
 
 
 def across(edges: Mapping[str, set[str]]) -> list[str]:
-    """Imports from one family of another."""
+    """Imports of a family from outside its folder, beside the registry's."""
     return [
         f"{name} imports {other}"
         for name, others in edges.items()
         for other in sorted(others)
-        if family_of(name) and family_of(other) not in (None, family_of(name))
+        if name != REGISTRY and family_of(other) not in (None, family_of(name))
     ]
 
 
 def problems(edges: Mapping[str, set[str]]) -> list[str]:
     return [
         *(f"{line}: the library must not import its command line" for line in upward(edges)),
-        *(f"{line}: a family must not import another one" for line in across(edges)),
+        *(f"{line}: a family is reached through the registry alone" for line in across(edges)),
         *(f"{', '.join(names)} import each other in a circle" for names in circles(edges)),
     ]
 

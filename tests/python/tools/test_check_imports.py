@@ -32,7 +32,7 @@ def test_the_library_knows_no_command_line(edges: dict[str, set[str]]):
     assert upward(edges) == []
 
 
-def test_no_family_knows_another(edges: dict[str, set[str]]):
+def test_families_are_reached_through_the_registry(edges: dict[str, set[str]]):
     assert across(edges) == []
 
 
@@ -60,6 +60,8 @@ def package(folder: Path, **modules: str) -> dict[str, set[str]]:
         "def f():\n    from .commands import infer",
         "import importlib\nimportlib.import_module('.commands.infer', __package__)",
         "__import__('trtpose.cli')",
+        "from importlib import import_module as load\nload('.cli', 'trtpose')",
+        "import importlib\nimportlib.import_module(name='.cli', package=__package__)",
         "import importlib\nimportlib.import_module(f'.{name}', __package__)",
     ],
 )
@@ -100,9 +102,11 @@ def test_a_circle_is_found(tmp_path: Path, back: str):
         ),
         ({"families__in__one__in__a": "from ..one.c import x\nfrom ..family import y"}, []),
         ({"families__in__registry": "from .one.c import x\nfrom .two.b import y"}, []),
+        ({"formats__in__a": "from ..families.one import c"}, ["trtpose.formats.a imports trtpose.families.one.c"]),
+        ({"formats__in__a": "from ..families.family import y"}, []),
     ],
 )
-def test_an_import_of_another_family_is_found(tmp_path: Path, modules: dict[str, str], found: list[str]):
+def test_an_import_past_the_registry_is_found(tmp_path: Path, modules: dict[str, str], found: list[str]):
     both = {"families__in__one__in__c": "", "families__in__two__in__b": "", "families__in__family": ""}
     assert across(package(tmp_path, **both, **modules)) == found
 
