@@ -138,5 +138,66 @@ TEST_F(TensorRtPythonTest, ACapturedFrameNeedsNoPython) {
     for (size_t i = 0; i < got.size(); ++i) expect_same(got[i], wanted[i]);
 }
 
+#ifdef TRTPOSE_TEST_MODULES
+class TensorRtEitherWayTest : public TensorRtPythonTest {
+protected:
+    /// Whether an engine file is opened by the module.
+    bool native(const std::string& path) {
+        const int before = python_calls();
+        EXPECT_NE(open(path), nullptr);
+        return python_calls() == before;
+    }
+    Environment modules_{"TRTPOSE_BACKEND_DIR", TRTPOSE_TEST_MODULES};
+};
+
+TEST_F(TensorRtEitherWayTest, TheModuleComesFirst) {
+    const std::string path = write();
+    EXPECT_TRUE(native(path));
+    install_package("tensorrt", "");
+    EXPECT_TRUE(native(path));
+}
+
+TEST_F(TensorRtEitherWayTest, BothGiveTheSameBits) {
+    EngineOptions options;
+    options.threads = 1;
+    const Frame picture(3, 96, 64);
+    const std::vector<ImageView> frames = {picture.view};
+    Engine one(open(), people_spec(), options);
+    const Environment python("TRTPOSE_TENSORRT_SESSION", "python");
+    Engine other(open(), people_spec(), options);
+    EXPECT_EQ(one.memory().total(), other.memory().total());
+    for (int call = 0; call < 3; ++call) expect_same(one.infer(frames)[0], other.infer(frames)[0]);
+}
+
+TEST_F(TensorRtEitherWayTest, WithoutALibraryForTheModulePythonIsAsked) {
+    const std::string path = write();
+    const TempFolder empty;
+    const Environment nowhere("TRTPOSE_TENSORRT_LIB", empty / "");
+    EXPECT_FALSE(native(path));
+    install_package("tensorrt", "");
+    TRTPOSE_EXPECT_ERROR(open(path), ErrorCode::device, "no TensorRT was found; pip install tensorrt==");
+    TRTPOSE_EXPECT_ERROR(open(path), ErrorCode::device, "or set TENSORRT_ROOT");
+}
+
+TEST_F(TensorRtEitherWayTest, ALibraryThatIsTooOldForTheModuleGoesToPython) {
+    const Environment older("TRTPOSE_TENSORRT_LIB", TRTPOSE_TEST_OLDER);
+    header_.version = "10.0.1.0";
+    install_package("tensorrt", "10.0.1");
+    const std::string path = write();
+    EXPECT_FALSE(native(path));
+    const Environment forced("TRTPOSE_TENSORRT_SESSION", "native");
+    TRTPOSE_EXPECT_ERROR(open(path), ErrorCode::device, "older than this build of trtpose can use, which is 10.1.0");
+}
+
+TEST_F(TensorRtEitherWayTest, AModuleThatCannotBeLoadedIsSaidWhereNothingElseServes) {
+    const std::string path = write();
+    folder_.write("libtrtpose_tensorrt10.so", "no library");
+    const Environment broken("TRTPOSE_BACKEND_DIR", folder_ / "");
+    EXPECT_FALSE(native(path));
+    install_package("tensorrt", "");
+    TRTPOSE_EXPECT_ERROR(open(path), ErrorCode::device, "cannot be loaded");
+}
+#endif
+
 }  // namespace
 }  // namespace trtpose::test

@@ -12,6 +12,7 @@ struct BackendTable {
     /// Version and devices of the vendor library. Throws Error(device).
     BackendStatus (*status)();
     std::unique_ptr<Session> (*open)(const ModelFile& file, const SessionOptions& options);
+    int oldest[3] = {0, 0, 0};  ///< version of the vendor library, below which the module cannot call it
 };
 
 /// Name of the function each module exports: const BackendTable* trtpose_backend().

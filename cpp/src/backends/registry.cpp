@@ -57,9 +57,9 @@ const BackendTable& load(const Module& module) {
     static std::mutex mutex;
     static std::map<std::string, const BackendTable*> loaded;
     const std::lock_guard lock(mutex);
-    const BackendTable*& table = loaded[module.file];
-    if (table) return *table;
     const auto path = module_folder() / module.file;
+    const BackendTable*& table = loaded[path.string()];
+    if (table) return *table;
     std::error_code ignored;
     require(std::filesystem::exists(path, ignored), ErrorCode::device, "backend ", module.backend,
             ": this build of trtpose has none (no ", path.string(), "); ", module.absent);
@@ -99,17 +99,28 @@ std::shared_ptr<tensorrt::Vendor> python_vendor() {
     return make ? make() : nullptr;
 }
 
-/// Whether this build has a module for a library that is there and runs the plan.
+/// Whether this build has a module that can call a library.
+bool module_serves(const tensorrt::Library& library) {
+    const int module = tensorrt::module_for(library.runtime, library.version.major, &has_tensorrt_module);
+    if (!has_tensorrt_module(module)) return false;
+    try {
+        const auto& oldest = load(tensorrt_module(module)).oldest;
+        return library.runtime == tensorrt::Runtime::rtx ||
+               !(library.version < tensorrt::Version{oldest[0], oldest[1], oldest[2]});
+    } catch (const Error&) {
+        return false;  // said when nothing else serves either
+    }
+}
+
+/// Whether a library that is there runs the plan, and a module can call it.
 bool native_serves(const EngineDescription& engine) {
-    const tensorrt::Runtime runtime = tensorrt::runtime_of(engine);
     // Looking for the library costs time: not before it is known that somebody can use it.
     const auto& all = tensorrt::kModules;
     if (!has_tensorrt_module(tensorrt::kRtxModule) && std::none_of(all.begin(), all.end(), &has_tensorrt_module))
         return false;
-    const auto found = tensorrt::find_libraries(runtime);
+    const auto found = tensorrt::find_libraries(tensorrt::runtime_of(engine));
     return std::any_of(found.begin(), found.end(), [&](const tensorrt::Library& library) {
-        return tensorrt::serves(library, engine) &&
-               has_tensorrt_module(tensorrt::module_for(runtime, library.version.major, &has_tensorrt_module));
+        return tensorrt::serves(library, engine) && module_serves(library);
     });
 }
 

@@ -85,6 +85,22 @@ function(trtpose_tensorrt_python_test name objects)
     if(_program STREQUAL "package")
       target_compile_definitions(${_test} PRIVATE TRTPOSE_TEST_SITE="${Python3_SITELIB}")
     endif()
+    if(_program EQUAL 1008)
+      # The backend as the module it is, which calls back into the program, to see when Python is asked beside it.
+      set(_folder "${CMAKE_CURRENT_BINARY_DIR}/tensorrt_modules")
+      add_library(trtpose_double_module MODULE "${PROJECT_SOURCE_DIR}/cpp/src/backends/tensorrt/native.cpp")
+      target_link_libraries(trtpose_double_module PRIVATE trtpose_compile)
+      foreach(_kind COMPILE_DEFINITIONS INCLUDE_DIRECTORIES)
+        set_property(TARGET trtpose_double_module APPEND PROPERTY ${_kind}
+          $<TARGET_PROPERTY:trtpose_double_objects_1008,INTERFACE_${_kind}>)
+      endforeach()
+      set_target_properties(trtpose_double_module PROPERTIES
+        LIBRARY_OUTPUT_DIRECTORY "${_folder}" PREFIX "" OUTPUT_NAME libtrtpose_tensorrt10)
+      add_dependencies(${_test} trtpose_double_module trtpose_double_1008 trtpose_double_1000)
+      target_compile_definitions(${_test} PRIVATE TRTPOSE_TEST_MODULES="${_folder}"
+        TRTPOSE_TEST_OLDER="${CMAKE_CURRENT_BINARY_DIR}/tensorrt_1000")
+      set_target_properties(${_test} PROPERTIES ENABLE_EXPORTS ON)
+    endif()
     trtpose_register_tests(${_test} 300)
   endforeach()
 endfunction()

@@ -174,7 +174,10 @@ BackendStatus native_status() {
 }  // namespace trtpose
 
 extern "C" __attribute__((visibility("default"))) const trtpose::BackendTable* trtpose_backend() {
-    static const trtpose::BackendTable table{trtpose::version(), &trtpose::tensorrt::native_status,
-                                             &trtpose::tensorrt::open_native};
+    static const auto oldest = trtpose::tensorrt::oldest_library();
+    static const trtpose::BackendTable table{trtpose::version(),
+                                             &trtpose::tensorrt::native_status,
+                                             &trtpose::tensorrt::open_native,
+                                             {oldest.major, oldest.minor, oldest.patch}};
     return &table;
 }
