@@ -78,10 +78,6 @@ class Channel:
             self._bytes = 0
             self._changed.notify_all()
 
-    def closed(self) -> bool:
-        with self._changed:
-            return self._finished
-
     def wait_closed(self, seconds: float) -> bool:
         """Sleep, but not longer than until the channel is closed; whether it is."""
         with self._changed:
