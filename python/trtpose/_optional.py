@@ -11,7 +11,7 @@ from .errors import DeviceError
 __all__ = ["require"]
 
 
-def require(module: str, *, package: str, extra: str, purpose: str) -> ModuleType:
+def require(module: str, *, package: str, extra: str, purpose: str, how: str = "") -> ModuleType:
     """Import ``module`` or say how to install it.
 
     Args:
@@ -19,6 +19,7 @@ def require(module: str, *, package: str, extra: str, purpose: str) -> ModuleTyp
         package: its name on PyPI.
         extra: the extra of trtpose that brings it.
         purpose: what needs it; begins the message.
+        how: the command that installs it here, where the extra is not the right one for every machine.
 
     Raises:
         DeviceError: it is not installed or does not load; the message holds the command that installs it.
@@ -30,4 +31,5 @@ def require(module: str, *, package: str, extra: str, purpose: str) -> ModuleTyp
             why = f"the package {package}, which is not installed"
         else:
             why = f"the package {package}, which does not load ({error})"
-        raise DeviceError(f'{purpose} needs {why}; install it with: pip install "trtpose[{extra}]"') from error
+        command = how or f'pip install "trtpose[{extra}]"'
+        raise DeviceError(f"{purpose} needs {why}; install it with: {command}") from error

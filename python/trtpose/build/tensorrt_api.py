@@ -15,6 +15,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from .._abilities import get_tensorrt
+from .._machine import gpus
 from .._optional import require
 from ..errors import DeviceError
 from . import driver as drivers
@@ -112,7 +114,13 @@ def open_library(runtime: str, driver: drivers.Driver) -> Library:
             f"building for TensorRT needs the GPU that the engine is for, and here {driver.problem}; build on that "
             "machine, or build for GeForce and RTX cards with --runtime rtx, which needs no GPU"
         )
-    trt = require("tensorrt", package="tensorrt", extra="tensorrt", purpose="building for TensorRT")
+    trt = require(
+        "tensorrt",
+        package="tensorrt",
+        extra="tensorrt",
+        purpose="building for TensorRT",
+        how=get_tensorrt(gpus(), "tensorrt"),
+    )
     library = Library(runtime, trt, str(trt.__version__))
     if library.release < _OLDEST:
         raise DeviceError(

@@ -12,6 +12,7 @@ import pytest
 
 import trtpose
 from build_support import GPU, SECOND
+from trtpose import _machine
 from trtpose.build import driver as drivers
 from trtpose.build import tensorrt_api
 from trtpose.errors import DeviceError, InputError
@@ -60,8 +61,11 @@ def test_default_runtime(use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         "rtx",
         "building for TensorRT for RTX: the package tensorrt is not installed",
     )
-    with pytest.raises(DeviceError, match=r'pip install "trtpose\[tensorrt\]"'):
-        tensorrt_api.open_library("tensorrt", here)
+    for cuda, command in (("13.0", r"pip install tensorrt$"), ("12.4", "pip install tensorrt-cu12, which")):
+        card = _machine.Gpu(0, "Card", "9.0", 8 << 30, None)
+        monkeypatch.setattr(tensorrt_api, "gpus", lambda cuda=cuda, card=card: _machine.Gpus("1", cuda, (card,)))
+        with pytest.raises(DeviceError, match=command):
+            tensorrt_api.open_library("tensorrt", here)
 
 
 def test_nothing_of_tensorrt_is_touched_without_a_driver(
