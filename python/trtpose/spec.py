@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from . import _core
 from .errors import ModelError
 
@@ -116,7 +118,9 @@ class ModelSpec:
         """The spec as plain JSON types; ``from_dict`` reads it back."""
 
         def plain(value: Any) -> Any:
-            return [plain(v) for v in cast("tuple[Any, ...]", value)] if isinstance(value, tuple) else value
+            if isinstance(value, tuple):
+                return [plain(v) for v in cast("tuple[Any, ...]", value)]
+            return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
         known = {key: plain(value) for key, value in self.__dict__.items() if key != "extra"}
         if self.family == DEFAULT_FAMILY:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 import onnx_models
@@ -80,6 +81,12 @@ def test_fields_keep_their_places() -> None:
     spec = ModelSpec.from_dict(fields(more={"x": 1}))
     places = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
     assert ModelSpec(*places[:17]).extra == {"more": {"x": 1}}
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    spec = ModelSpec.from_dict(fields(sigmas=[0.5, 0.25, 1.0]))
+    values: dict[str, Any] = {"sigmas": np.array([0.5, 0.25, 1.0], np.float32), "imgsz": tuple(np.array(spec.imgsz))}
+    assert dataclasses.replace(spec, **values).to_json() == spec.to_json()
 
 
 def test_there_and_back() -> None:
