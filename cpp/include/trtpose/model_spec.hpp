@@ -26,8 +26,7 @@ TRTPOSE_API const char* to_string(Layout layout);
 /// What must be known of a network to feed it and to read its outputs. The JSON form is the one of the Python class
 /// trtpose.ModelSpec and of the ONNX metadata key "trtpose".
 struct TRTPOSE_API ModelSpec {
-    std::string family = "anchor_grid";  ///< whose networks it is about; another one's own fields stand in `extra`
-    Layout layout = Layout::heads;       ///< of anchor_grid
+    Layout layout = Layout::heads;  ///< of the family anchor_grid
     std::string name;
     Size imgsz;                ///< pixels the network was made for; default size of a dynamic one
     std::vector<int> strides;  ///< input pixels per cell, one per output for heads and heads5d
@@ -57,6 +56,8 @@ struct TRTPOSE_API ModelSpec {
 
     /// The remaining keys as JSON texts, kept so that to_json loses nothing.
     std::vector<std::pair<std::string, std::string>> extra;
+
+    std::string family = "anchor_grid";  ///< whose networks it is about; another one's own fields stand in `extra`
 };
 
 struct TensorInfo {

@@ -17,7 +17,7 @@ from ..errors import InputError, ModelError
 from ..families import registry
 from ..families.family import Exported, Family, PoseNetwork, lookup, quiet
 from ..formats.metadata import metadata, stated_spec
-from ..spec import ModelSpec
+from ..spec import METADATA_KEY, ModelSpec
 
 __all__ = ["Exported", "export", "export_network", "metadata"]
 
@@ -113,7 +113,8 @@ def export(
     Args:
         source: a checkpoint file, an ``.onnx`` file, or a name of the catalogue.
         output: where to write; default the source's name with the ending ``.onnx``, beside a file and in the current
-            folder for a name. An ONNX source is never overwritten: its default is ``NAME.trtpose.onnx``.
+            folder for a name. An ONNX source is never overwritten: its default is ``NAME.trtpose.onnx``. Only a named
+            output replaces a file that trtpose did not write.
         arch: name of the network for a checkpoint or ONNX that does not describe itself.
         spec: for an ONNX source, what is known of it.
         random: build the named network with random weights in place of published ones.
@@ -130,7 +131,7 @@ def export(
     catalogue = registry.catalogue()
     if path.suffix.lower() == ".onnx" and str(source) not in catalogue:
         require("onnx", package="onnx", extra="export", purpose="reading ONNX")
-        target = Path(output) if output else path.with_name(path.stem + ".trtpose.onnx")
+        target = _target(output, path.with_name(path.stem + ".trtpose.onnx"))
         if layout != registry.export_layouts()[0] or dynamic or imgsz or batch not in (1, None) or random:
             raise InputError(f"{path}: an ONNX keeps its size and layout; these options are for checkpoints")
         return _adopting(path, spec, arch).adopt(path, target, spec=spec, arch=arch, report=report)
@@ -138,20 +139,34 @@ def export(
     name = str(source)
     if random:
         network = registry.family_named(name).random(name, seed)
-        target = Path(output) if output else Path(f"{name}.onnx")
+        target = _target(output, Path(f"{name}.onnx"))
     elif path.exists() or name not in catalogue:
         if not path.exists() and path.suffix == "":
             lookup(catalogue, name)  # its error lists the names
         if not path.is_file():
             raise ModelError(f"{path}: no such checkpoint file")
         network = registry.family_named(arch).load(path, arch)
-        target = Path(output) if output else path.with_suffix(".onnx")
+        target = _target(output, path.with_suffix(".onnx"))
     else:
         network = _published(name, arch, report)
-        target = Path(output) if output else Path(f"{name}.onnx")
+        target = _target(output, Path(f"{name}.onnx"))
     return export_network(
         network, target, imgsz=imgsz, layout=layout, batch=batch, dynamic=dynamic, verify=verify, report=report
     )
+
+
+def _target(output: str | Path | None, default: Path) -> Path:
+    """Where to write. A checkpoint often lies beside the ONNX that somebody else's exporter made of it."""
+    if output:
+        return Path(output)
+    if default.exists():
+        try:
+            own = METADATA_KEY in _core.read_model_file(str(default))["metadata"]
+        except ModelError:
+            own = False
+        if not own:
+            raise InputError(f"{default}: a file that trtpose did not write is there; say where to write with -o")
+    return default
 
 
 def _adopting(path: Path, spec: ModelSpec | None, arch: str | None) -> Family:

@@ -56,6 +56,21 @@ def test_options(options: list[str], shape: list[Any], saved: Path, capsys: pyte
     )
 
 
+def test_a_file_of_others_is_replaced_only_by_name(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A checkpoint often lies beside the ONNX that its own exporter made of it."""
+    command = ["export", str(saved), "--imgsz", "64", "--no-verify"]
+    theirs = saved.with_suffix(".onnx")
+    for content in (b"not a model", onnx.ModelProto().SerializeToString() or b"\x08\x08"):
+        theirs.write_bytes(content)
+        assert main(command) == 1
+        assert f"{theirs}: a file that trtpose did not write is there; say where to write with -o" in (
+            capsys.readouterr().err
+        )
+        assert theirs.read_bytes() == content
+    assert main([*command, "-o", str(theirs)]) == 0
+    assert main(command) == 0, "its own is replaced"
+
+
 def test_output_place(saved: Path, tmp_path: Path) -> None:
     assert main(["export", str(saved), "-o", str(tmp_path / "other.onnx"), "--imgsz", "64", "--no-verify"]) == 0
     assert (tmp_path / "other.onnx").is_file()
