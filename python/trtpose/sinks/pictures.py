@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .._files import identity, write_bytes
 from .._opencv import encode
 from ..errors import InputError
-from ..sources import VIDEOS, Frame, Sources
+from ..sources import PICTURES, VIDEOS, Frame, Sources
 from .video import Video
 
 __all__ = ["FormatError", "Pictures"]
@@ -29,26 +29,27 @@ class Pictures:
 
     def __init__(self, folder: Path, sources: Sources) -> None:
         self._folder = folder
-        self._names: list[str] = []
+        # Of each source the name of a picture, and that of a video; both where the source has yet to tell.
+        self._names: list[tuple[str, str]] = []
         taken: set[str] = set()
         videos = set(VIDEOS)
         for number, name in enumerate(sources.names):
             path = Path(name.replace("://", "_").rstrip("/")) if "://" in name else Path(name)
             suffix = path.suffix.lower()
-            if sources.is_video(number):
-                stem, ending = path.stem if suffix in videos else path.name, ".mp4"
-            else:
-                stem, ending = path.stem, path.suffix if suffix in _KEPT_SUFFIXES else ".png"
+            video = sources.is_video(number)
+            stem = path.stem if suffix in videos or video is False or suffix in PICTURES else path.name
+            still = path.suffix if suffix in _KEPT_SUFFIXES else ".png"
+            endings = {True: (".mp4", ".mp4"), False: (still, still), None: (still, ".mp4")}[video]
             stem = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in stem)[:150] or "frame"
             # Compared without case: some file systems do not tell a.jpg and A.jpg apart.
-            chosen, count = stem + ending, 0
-            while chosen.lower() in taken:
+            chosen, count = stem, 0
+            while any((chosen + ending).lower() in taken for ending in endings):
                 count += 1
-                chosen = f"{stem}_{count}{ending}"
-            taken.add(chosen.lower())
-            self._names.append(chosen)
+                chosen = f"{stem}_{count}"
+            taken |= {(chosen + ending).lower() for ending in endings}
+            self._names.append((chosen + endings[0], chosen + endings[1]))
         inputs = {found for path in sources.files if (found := identity(path)) is not None}
-        for name in self._names:
+        for name in dict.fromkeys(name for names in self._names for name in names):
             target = folder / name
             if identity(target) in inputs:
                 raise InputError(
@@ -65,7 +66,7 @@ class Pictures:
             FormatError: the format of this picture cannot hold it; others can still be written.
             InputError: the file cannot be written.
         """
-        target = self._folder / self._names[frame.position]
+        target = self._folder / self._names[frame.position][frame.is_video]
         if frame.is_video:
             if self._video is None or self._video.target != target:
                 self.end_video()

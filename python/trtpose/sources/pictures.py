@@ -24,7 +24,6 @@ __all__ = [
     "PICTURES",
     "check_array",
     "decode_picture",
-    "download",
     "is_picture",
     "is_text",
     "open_regular",
@@ -120,24 +119,6 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[n
     except ValueError:
         raise InputError(f"{str(path)!r}: not a valid file name") from None
     return decode_picture(data, name=str(path), max_pixels=max_pixels)
-
-
-def download(address: str, name: str) -> bytes:
-    """The bytes behind an http or https address."""
-    import http.client
-    import urllib.error
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(address, timeout=OPEN_TIMEOUT_MS / 1e3) as reply:
-            data = reply.read(_MAX_FILE + 1)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-        raise InputError(f"{name}: cannot be fetched ({error}); check the address and the network") from None
-    if len(data) > _MAX_FILE:
-        raise InputError(f"{name}: more than the {_MAX_FILE} bytes that are read of a picture")
-    return data
 
 
 def is_text(name: str) -> bool:

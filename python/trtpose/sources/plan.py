@@ -14,7 +14,8 @@ import numpy as np
 
 from .._files import describe
 from ..errors import InputError
-from .pictures import PICTURES, is_picture
+from .pictures import is_picture
+from .web import is_web
 
 __all__ = ["STILL", "VIDEOS", "Item", "expand"]
 
@@ -27,13 +28,13 @@ VIDEOS = frozenset(
 
 _SCHEMES = frozenset({"http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt", "rtp", "mms"})
 
-STILL = frozenset({"picture", "address", "array"})
+STILL = frozenset({"picture", "array"})
 """Kinds of items that give one frame."""
 
 
 @dataclass(frozen=True)
 class Item:
-    kind: str  # picture, address (of a picture), video, stream, camera, array
+    kind: str  # picture, video, web (a picture or a stream, as it answers), stream, camera, array
     value: Any
     name: str
     position: int = 0
@@ -125,9 +126,7 @@ def expand(item: Any, number: int, left_out: list[str]) -> list[Item]:
     if separator and scheme.lower() == "file":
         text = unquote(urlsplit(text).path)
     elif separator and scheme.lower() in _SCHEMES:
-        # A picture on the web is one frame, not a stream.
-        still = scheme.lower() in ("http", "https") and Path(urlsplit(text).path).suffix.lower() in PICTURES
-        return [Item("address" if still else "stream", text, _public_address(text))]
+        return [Item("web" if is_web(text) else "stream", text, _public_address(text))]
     path = Path(text)
     try:
         if path.is_dir():

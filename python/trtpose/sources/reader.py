@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from ..errors import DeviceError, InputError
 from .channel import Channel, ClosedError
 from .frame import Frame
 from .opencv_log import quiet
-from .pictures import OPEN_TIMEOUT_MS, check_array, decode_picture, download, is_text, open_regular, read_picture
+from .pictures import OPEN_TIMEOUT_MS, check_array, decode_picture, is_text, open_regular, read_picture
 from .plan import STILL, Item
+from .web import UnreachableError, fetch_picture
 
 __all__ = ["Reader"]
 
@@ -44,6 +46,8 @@ class Reader:
             for item in self._plan:
                 if item.kind in STILL:
                     self._still(item)
+                elif item.kind == "web":
+                    self._web(item)
                 else:
                     self._video(item)
         except ClosedError:
@@ -60,15 +64,43 @@ class Reader:
         try:
             if item.kind == "array":
                 image = check_array(item.value, item.name)
-            elif item.kind == "address":
-                data = download(item.value, item.name)
-                image = decode_picture(data, name=item.name, max_pixels=self._max_pixels)
             else:
                 image = read_picture(item.value, max_pixels=self._max_pixels)
         except InputError as error:
             problem = error
         elapsed = (time.perf_counter() - start) * 1e3
         self._channel.put(Frame(image, item.name, error=problem, read_ms=elapsed, position=item.position))
+
+    def _web(self, item: Item) -> None:
+        """A picture where the address answers with one, else a stream."""
+        for attempt in range(self._reconnect + 1):
+            start = time.perf_counter()
+            try:
+                data = fetch_picture(item.value)
+            except UnreachableError as error:
+                if not error.passing or attempt == self._reconnect:
+                    again = f" ({attempt} more tries)" if attempt else ""
+                    problem = InputError(f"{item.name}: {error}{again}")
+                    self._channel.put(Frame(None, item.name, error=problem, position=item.position))
+                    return
+                self._pause(attempt)
+                continue
+            if data is None:
+                self._video(replace(item, kind="stream"))
+                return
+            image, problem = None, None
+            try:
+                image = decode_picture(data, name=item.name, max_pixels=self._max_pixels)
+            except InputError as error:
+                problem = error
+            elapsed = (time.perf_counter() - start) * 1e3
+            self._channel.put(Frame(image, item.name, error=problem, read_ms=elapsed, position=item.position))
+            return
+
+    def _pause(self, attempts: int) -> None:
+        """Wait before another attempt, the longer the more there were."""
+        if self._channel.wait_closed(min(_PAUSE * 2.0**attempts, 8.0)):
+            raise ClosedError
 
     def _open(self, item: Item) -> Any:
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
@@ -133,9 +165,8 @@ class Reader:
                 again = f" ({retries} more tries)" if retries else ""
                 self._fail(item, f"{what}{again}; check the address and the network", index, live)
                 return
+            self._pause(retries)
             retries += 1
-            if self._channel.wait_closed(min(_PAUSE * 2.0 ** (retries - 1), 8.0)):
-                raise ClosedError
 
     def _read(self, item: Item, capture: Any, index: int) -> tuple[int, bool, bool]:
         """Give out the frames of an open capture; the next index, whether it is live, whether the source is done."""

@@ -107,13 +107,15 @@ class Sources:
         """What folders and patterns hold besides pictures, videos and hidden files; subfolders end in ``/``."""
         return list(self._left_out)
 
-    def is_video(self, position: int) -> bool:
-        """Whether the source of that number gives many frames: a video, camera or stream."""
-        return self._plan[position].kind not in STILL
+    def is_video(self, position: int) -> bool | None:
+        """Whether the source of that number gives many frames: a video, camera or stream; None where only the answer of
+        an http address will tell."""
+        kind = self._plan[position].kind
+        return None if kind == "web" else kind not in STILL
 
     @property
     def pictures_only(self) -> bool:
-        """Whether every source gives exactly one frame."""
+        """Whether every source is known to give exactly one frame."""
         return all(item.kind in STILL for item in self._plan)
 
     def __enter__(self) -> Sources:
