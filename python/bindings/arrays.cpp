@@ -17,9 +17,9 @@ py::array as_array(const py::object& picture, const std::string& what) {
     if (py::isinstance<py::array>(picture)) return picture.cast<py::array>();
     const auto numpy = py::module_::import("numpy");
     if (py::hasattr(picture, "__dlpack_device__")) {
-        const auto device = picture.attr("__dlpack_device__")().cast<std::pair<int, int>>();
         constexpr int kDLCPU = 1, kDLCUDAHost = 3;
-        if (device.first != kDLCPU && device.first != kDLCUDAHost)
+        const int device = dlpack_device(picture, what).first;
+        if (device != kDLCPU && device != kDLCUDAHost)
             fail(what + ": the array is on another device, this engine runs on the CPU; copy it to host memory first");
         try {
             return numpy.attr("from_dlpack")(picture).cast<py::array>();

@@ -64,8 +64,12 @@ void register_nv12(py::module_& m);
 /// Its planes, on either side. Throws Error(input).
 void append_nv12(Frames& frames, const Nv12& picture, const InputPlace& place, const std::string& what);
 
+/// The device that an object's __dlpack_device__ names, as DLPack numbers them. Throws Error(input) if that is
+/// nonsense.
+std::pair<int, int> dlpack_device(const py::object& object, const std::string& what);
+
 /// Whether an object is an array in the memory of a GPU. Throws Error(input) if it gives a nonsensical answer.
-bool is_device_array(const py::object& object);
+bool is_device_array(const py::object& object, const std::string& what = "frame");
 
 /// Such an array: one picture, N of them, or the letterboxed input. Throws Error(input).
 void append_device_array(Frames& frames, const py::object& object, const InputPlace& place, PixelFormat format,

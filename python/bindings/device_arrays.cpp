@@ -245,15 +245,27 @@ py::object give(const DeviceArray& array, const char* name) {
     return py::reinterpret_steal<py::object>(capsule);
 }
 
+/// An argument of __dlpack__ as it is defined there; `expected` says how.
+template <typename T>
+T argument(const py::object& value, const char* name, const char* expected) {
+    try {
+        return value.cast<T>();
+    } catch (const py::cast_error&) {
+        fail(std::string(name) + " of __dlpack__ is a " + type_name(value) + "; expected " + expected);
+    }
+}
+
 py::object to_dlpack(const DeviceArray& array, const py::object& stream, const py::object& max_version,
                      const py::object& dl_device, const py::object& copy) {
-    if (!dl_device.is_none() && dl_device.cast<std::pair<int, int>>() != array.dlpack_device())
+    using Pair = std::pair<int, int>;
+    if (!dl_device.is_none() &&
+        argument<Pair>(dl_device, "dl_device", "a device type and index") != array.dlpack_device())
         throw py::buffer_error("the poses stay on " + to_string(array.poses->device) + "; copy them with your library");
-    if (!copy.is_none() && copy.cast<bool>())
+    if (!copy.is_none() && argument<bool>(copy, "copy", "True or False"))
         throw py::buffer_error("the poses are given without a copy; copy them with your library");
     if (array.on_cuda()) {
         // None stands for the legacy default stream, -1 for a caller that sees to it himself.
-        const auto number = stream.is_none() ? int64_t{1} : stream.cast<int64_t>();
+        const auto number = stream.is_none() ? int64_t{1} : argument<int64_t>(stream, "stream", "a whole number");
         if (number == 0 || number < -1)
             throw Error(ErrorCode::input, "stream " + std::to_string(number) +
                                               " means nothing in __dlpack__; 1 is the legacy default stream, 2 the "
@@ -261,10 +273,11 @@ py::object to_dlpack(const DeviceArray& array, const py::object& stream, const p
         if (number != -1) array.poses->wait(reinterpret_cast<void*>(static_cast<uintptr_t>(number)));
         // The default streams last; how long another one does is not ours to know, nor what -1 is read on.
         if (number != 1 && number != 2) array.poses->share();
-    } else if (!stream.is_none() && stream.cast<int64_t>() != -1) {
+    } else if (!stream.is_none() && argument<int64_t>(stream, "stream", "a whole number") != -1) {
         throw Error(ErrorCode::input, "these poses are on the CPU, which has no streams");
     }
-    const bool versioned = !max_version.is_none() && max_version.cast<py::tuple>()[0].cast<int>() >= 1;
+    const bool versioned =
+        !max_version.is_none() && argument<Pair>(max_version, "max_version", "a pair of numbers").first >= 1;
     return versioned ? give<dlpack::Versioned>(array, "dltensor_versioned") : give<dlpack::Managed>(array, "dltensor");
 }
 
@@ -306,20 +319,24 @@ Array read_device_bytes(const py::object& object, const InputPlace& place, const
     return array;
 }
 
-bool is_device_array(const py::object& object) {
+std::pair<int, int> dlpack_device(const py::object& object, const std::string& what) {
+    try {
+        const auto device = object.attr("__dlpack_device__")().cast<py::tuple>();
+        if (device.size() == 2) return {device[0].cast<int>(), device[1].cast<int>()};
+    } catch (const py::error_already_set& error) {
+        fail(what + ": its __dlpack_device__ cannot be used (" + std::string(py::str(error.value())) + ")");
+    } catch (const py::cast_error&) {
+        // Told below.
+    }
+    fail(what + ": its __dlpack_device__ gives no pair of numbers; it is to give DLPack's device type and index");
+}
+
+bool is_device_array(const py::object& object, const std::string& what) {
     // A picture on the host may have every protocol there is; numpy's has no device.
     if (py::isinstance<py::array>(object)) return false;
     if (py::hasattr(object, "__dlpack_device__")) {
-        py::tuple device;
-        try {
-            device = object.attr("__dlpack_device__")().cast<py::tuple>();
-            const int type = device[0].cast<int>();
-            return type == dlpack::kCuda || type == dlpack::kCudaManaged;
-        } catch (const py::error_already_set& error) {
-            fail("frame: its __dlpack_device__ cannot be used (" + std::string(py::str(error.value())) + ")");
-        } catch (const py::cast_error&) {
-            fail("frame: its __dlpack_device__ gives no pair of numbers");
-        }
+        const int type = dlpack_device(object, what).first;
+        return type == dlpack::kCuda || type == dlpack::kCudaManaged;
     }
     return py::hasattr(object, "__cuda_array_interface__");
 }
@@ -400,7 +417,7 @@ void register_device_arrays(py::module_& m) {
         .def("__len__", [](const Poses2& p) { return p->frames; })
         .def("synchronize", &DevicePoses::synchronize, py::call_guard<py::gil_scoped_release>());
 
-    m.def("is_device_array", &is_device_array, py::arg("array"),
+    m.def("is_device_array", &is_device_array, py::arg("array"), py::arg("what") = "frame",
           "Whether an object is an array in the memory of a GPU. Raises InputError if it gives a nonsensical answer.");
     m.def("parse_device_array", &parse_device_array, py::arg("array"), py::kw_only(), py::arg("device") = 0,
           py::arg("stream") = 1, py::arg("color") = "bgr",

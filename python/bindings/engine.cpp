@@ -58,7 +58,7 @@ Frames collect(const Engine& engine, const std::vector<py::object>& pictures, co
                                               "N×3×height×width array");
         if (py::isinstance<Nv12>(picture)) {
             append_nv12(frames, picture.cast<const Nv12&>(), place, what);
-        } else if (is_device_array(picture)) {
+        } else if (is_device_array(picture, what)) {
             append_device_array(frames, picture, place, format, what);
         } else {
             append_frame(frames, picture, format, what);

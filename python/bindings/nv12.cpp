@@ -24,8 +24,8 @@ ptrdiff_t row_stride(const Array& plane, const std::string& what) {
 }  // namespace
 
 void append_nv12(Frames& frames, const Nv12& picture, const InputPlace& place, const std::string& what) {
-    const bool on_gpu = is_device_array(picture.luma), one_array = picture.chroma.is_none();
-    if (!one_array && is_device_array(picture.chroma) != on_gpu)
+    const bool on_gpu = is_device_array(picture.luma, what + ", luma"), one_array = picture.chroma.is_none();
+    if (!one_array && is_device_array(picture.chroma, what + ", chroma") != on_gpu)
         fail(what + ": luma and chroma are not on the same side, one is on a GPU and one is not");
     const auto read = [&](const py::object& object, const char* which) {
         return on_gpu ? read_device_bytes(object, place, what + ", " + which, frames.owners)

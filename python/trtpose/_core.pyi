@@ -207,7 +207,7 @@ def find_spec(path: str, spec: str = "") -> tuple[typing.Any, str]:
     The model spec of a file as JSON, and where it came from. Raises ModelError.
     """
 
-def is_device_array(array: typing.Any) -> bool:
+def is_device_array(array: typing.Any, what: str = "frame") -> bool:
     """
     Whether an object is an array in the memory of a GPU. Raises InputError if it gives a nonsensical answer.
     """

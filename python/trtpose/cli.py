@@ -83,7 +83,10 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     for entry in _VERBS:
         # An abbreviation would change its meaning when an option is added.
         sub = verbs.add_parser(
-            entry.name, help=entry.help, description=entry.help.capitalize() + ".", allow_abbrev=False
+            entry.name,
+            help=entry.help,
+            description=f"{entry.help[0].upper()}{entry.help[1:]}.",
+            allow_abbrev=False,
         )
         if entry.name == verb:
             entry.module.add_arguments(sub)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from ._checks import file_name, flag, text, whole
 from ._sizes import parse_bytes, parse_imgsz
 from .device import DevicePoses
 from .errors import InputError
@@ -41,6 +42,14 @@ def _frames(batch: Any) -> list[Any]:
             return [batch]  # the native side says what is wrong with it
     shape = getattr(batch, "shape", ())
     return list(batch) if len(shape) == 4 else [batch]
+
+
+def _checked(thresholds: Any) -> Thresholds:
+    if not isinstance(thresholds, Thresholds):
+        raise InputError(
+            f"thresholds is of type {type(thresholds).__name__}; give a trtpose.Thresholds, or conf=, iou= and others"
+        )
+    return thresholds
 
 
 def _native(frame: Any) -> Any:
@@ -97,24 +106,22 @@ class Engine:
         stage_times: bool = False,
         **changes: Unpack[ThresholdChanges],
     ) -> None:
-        if batch is not None and batch < 1:
-            raise InputError(f"batch {batch} must be at least 1")
-        self.thresholds = (thresholds or Thresholds()).changed(changes)
+        self.model = file_name(model, "model", "the path of an ONNX model or an engine file")
+        self.thresholds = (Thresholds() if thresholds is None else _checked(thresholds)).changed(changes)
         self._core = _core.Engine(
-            path=os.fspath(model),
+            path=self.model,
             spec=spec_text(spec),
-            device=device,
-            precision=precision,
+            device=text(device, "device", "auto, cpu, cuda or cuda:N"),
+            precision=text(precision, "precision", "f32, fp16, bf16 or auto"),
             imgsz=parse_imgsz(imgsz),
-            batch=batch or 0,
-            rect=rect,
+            batch=0 if batch is None else whole(batch, "batch", 1),
+            rect=flag(rect, "rect"),
             thresholds=self.thresholds.native,
-            threads=threads,
-            streams=streams,
+            threads=whole(threads, "threads"),
+            streams=whole(streams, "streams", 1),
             vram_budget=parse_bytes(vram_budget),
-            stage_times=stage_times,
+            stage_times=flag(stage_times, "stage_times"),
         )
-        self.model = os.fspath(model)
         self.spec = ModelSpec.from_json(self._core.spec_json, source=self.model)
 
     @overload
@@ -168,7 +175,8 @@ class Engine:
         Raises:
             InputError: a frame has the wrong shape or dtype or no pixels; the message says which. None was run then.
         """
-        kept = self.thresholds if thresholds is None else thresholds
+        kept = self.thresholds if thresholds is None else _checked(thresholds)
+        color = text(color, "color", "bgr or rgb")
         if changes:
             kept = kept.changed(changes)
         native = kept.native
@@ -291,4 +299,5 @@ def letterbox(
     Raises:
         InputError: the frame or the size cannot be used.
     """
-    return _core.letterbox(_native(frame), parse_imgsz(size), color, spec.to_json() if spec else "")[0]
+    fields = spec_text(spec)
+    return _core.letterbox(_native(frame), parse_imgsz(size), text(color, "color", "bgr or rgb"), fields)[0]

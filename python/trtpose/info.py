@@ -7,11 +7,13 @@ import importlib.metadata
 import os
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from . import _abilities, _core
+from ._checks import file_name
 from ._machine import (
     Gpus,
     Library,
@@ -152,7 +154,7 @@ def _extras() -> dict[str, dict[str, str | None]]:
     for requirement in requirements:
         extra = re.search(r"extra *== *['\"]([^'\"]+)['\"]", requirement)
         name = re.match(r"[A-Za-z0-9._-]+", requirement)
-        if extra is None or name is None:
+        if extra is None or name is None or not _is_wanted(requirement):
             continue
         package = name.group()
         version: str | None
@@ -166,6 +168,15 @@ def _extras() -> dict[str, dict[str, str | None]]:
             version = module_version("cv2")  # any of the four
         extras.setdefault(extra.group(1), {})[package] = version
     return extras
+
+
+def _is_wanted(requirement: str) -> bool:
+    """Whether a requirement is one for this Python; the other conditions of ours are about Linux, where this runs."""
+    condition = re.search(r"python_version *(<|>=) *['\"](\d+)\.(\d+)['\"]", requirement)
+    if condition is None:
+        return True
+    older = sys.version_info[:2] < (int(condition[2]), int(condition[3]))
+    return older == (condition[1] == "<")
 
 
 def _missing(info: dict[str, Any], machine: Gpus) -> list[dict[str, str]]:
@@ -224,7 +235,7 @@ def model_info(
     Raises:
         ModelError: the file cannot be read.
     """
-    info = _core.read_model_file(os.fspath(path))
+    info = _core.read_model_file(file_name(path, "path", "the path of an ONNX model or an engine file"))
     try:
         found = find_spec(path, spec or None)
         info["spec"] = found.fields

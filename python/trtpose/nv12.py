@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._checks import flag
 from .errors import InputError
 
 __all__ = ["Nv12"]
@@ -25,7 +26,8 @@ class Nv12:
         full_range: luma from 0 to 255 instead of 16 to 235.
 
     Raises:
-        InputError: no such matrix. What is wrong with the arrays is said where they are used.
+        InputError: no such matrix, or ``full_range`` is neither True nor False. What is wrong with the arrays is said
+            where they are used.
     """
 
     __slots__ = ("chroma", "full_range", "luma", "matrix")
@@ -36,7 +38,7 @@ class Nv12:
         self.luma = luma
         self.chroma = chroma
         self.matrix = matrix
-        self.full_range = full_range
+        self.full_range = flag(full_range, "full_range")
 
     def __repr__(self) -> str:
         shape = "×".join(str(side) for side in getattr(self.luma, "shape", ()))

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
 from . import _core
+from ._checks import flag, real, whole
 from .errors import InputError
 
 __all__ = ["ThresholdChanges", "Thresholds"]
+
+_MAX_DET = 30_000
+"""As many as NMS looks at."""
 
 
 class ThresholdChanges(TypedDict, total=False):
@@ -44,6 +48,8 @@ class Thresholds:
     nms: str = "iou"
 
     def __post_init__(self) -> None:
+        whole(self.max_det, "max_det", 1, _MAX_DET)
+        flag(self.agnostic, "agnostic")
         if self.nms not in ("iou", "oks"):
             raise InputError(f"nms {self.nms!r} is not known; use iou or oks")
         _core.check_thresholds(self.native)
@@ -51,7 +57,8 @@ class Thresholds:
     @property
     def native(self) -> tuple[float, float, int, bool, bool]:
         """In the order of the fields of the native struct; the last is whether NMS goes by OKS."""
-        return (self.conf, self.iou, self.max_det, self.agnostic, self.nms == "oks")
+        conf, iou = real(self.conf, "conf"), real(self.iou, "iou")
+        return (conf, iou, int(self.max_det), bool(self.agnostic), self.nms == "oks")
 
     def changed(self, changes: ThresholdChanges) -> Thresholds:
         """These with some of them changed.

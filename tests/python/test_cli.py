@@ -58,6 +58,12 @@ def test_help(run: Run, verb: str):
         assert all(name in out for name in ("infer", "eval", "bench", "info", "demo"))
 
 
+def test_names_keep_their_capitals_in_help(run: Run):
+    out = " ".join(run("eval", "--help")[1].split())
+    assert "COCO keypoint figures of a model on annotated pictures." in out
+    assert "Coco" not in out
+
+
 def test_help_loads_neither_opencv_nor_a_network_library():
     code = """
         import sys

@@ -316,6 +316,43 @@ def test_an_engine_on_the_cpu_takes_nothing_from_a_gpu(engine: Engine, array: An
         engine.infer([pictures(1)[0], array], output=output)
 
 
+class Somewhere:
+    """An array whose __dlpack_device__ gives what it is told."""
+
+    def __init__(self, device: Any) -> None:
+        self.device = device
+
+    def __dlpack_device__(self) -> Any:
+        return self.device
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise AssertionError("not before its device is known")
+
+
+@pytest.mark.parametrize(
+    "device", [None, 3, "cpu", (), (1,), (1, "x"), (1, 0, 0), (2**40, 0), (1, 2**40), ("2", 0), (1.5, 0), (2, None)]
+)
+def test_a_malformed_device_is_one_sentence(engine: Engine, device: Any) -> None:
+    with pytest.raises(InputError, match=r"^frame: its __dlpack_device__ (gives no pair of numbers|cannot be used)"):
+        engine.infer(Somewhere(device))
+    for output in ("poses", "device"):
+        with pytest.raises(InputError, match=r"^frame 1: its __dlpack_device__ ") as caught:
+            engine.infer([pictures(1)[0], Somewhere(device)], output=output)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"^frame 0, luma: its __dlpack_device__ "):
+        engine.infer([trtpose.Nv12(Somewhere(device))])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"dl_device": 3}, {"dl_device": ("cpu", 0)}, {"max_version": "1"}, {"max_version": (1,)}, {"stream": "x"}],
+)
+def test_arguments_of_dlpack_of_another_type(engine: Engine, options: dict[str, Any]) -> None:
+    boxes = engine.infer(pictures(1), output="device").boxes
+    with pytest.raises(InputError, match=f"^{next(iter(options))} of __dlpack__ is a "):
+        boxes.__dlpack__(**options)
+
+
 def test_results_as_arrays_equal_the_poses(engine: Engine) -> None:
     frames = pictures(3)
     want = engine.infer(frames)

@@ -171,6 +171,85 @@ def test_wrong_options(models: Path, options: dict[str, Any], kind: type[Excepti
         Engine(models / "heads.onnx", **options)
 
 
+class Named:
+    """Cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": 0}, "device is 0; use auto, cpu, cuda or cuda:N"),
+        ({"device": None}, "device is None; use auto"),
+        ({"precision": 16}, "precision is 16; use f32, fp16, bf16 or auto"),
+        ({"conf": "x"}, "conf is 'x'; expected a number"),
+        ({"conf": True}, "conf is True; expected a number"),
+        ({"conf": float("nan")}, "conf nan must lie between 0 and 1"),
+        ({"iou": 10**400}, "iou inf must lie between 0 and 1"),
+        ({"iou": [0.5]}, r"iou is \[0.5\]; expected a number"),
+        ({"max_det": 2**31}, "max_det 2147483648 must lie between 1 and 30000"),
+        ({"max_det": 30001}, "max_det 30001 must lie between 1 and 30000"),
+        ({"max_det": 300.0}, "max_det is 300.0; expected a whole number"),
+        ({"agnostic": "no"}, "agnostic is 'no'; expected True or False"),
+        ({"nms": 3}, "nms 3 is not known; use iou or oks"),
+        ({"thresholds": 0.3}, "thresholds is of type float; give a trtpose.Thresholds"),
+        ({"spec": 3}, "spec is 3; give a ModelSpec, a dict of its fields or the path of a JSON file"),
+        ({"spec": ["a.json"]}, r"spec is \['a.json'\]; give a ModelSpec"),
+        ({"spec": Named()}, "spec is a Named; give a ModelSpec"),
+        ({"batch": "2"}, "batch is '2'; expected a whole number from 1 to 2147483647"),
+        ({"batch": 2**31}, "batch 2147483648 must lie between 1 and 2147483647"),
+        ({"rect": "yes"}, "rect is 'yes'; expected True or False"),
+        ({"threads": 1.5}, "threads is 1.5; expected a whole number from 0"),
+        ({"streams": True}, "streams is True; expected a whole number from 1"),
+        ({"stage_times": None}, "stage_times is None; expected True or False"),
+        ({"vram_budget": []}, "vram_budget .* is not a size"),
+        ({"imgsz": "640"}, "imgsz '640' is not a size"),
+    ],
+)
+def test_an_option_of_another_type_is_one_sentence(models: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}") as caught:
+        Engine(models / "heads.onnx", **options)
+    assert "\n" not in str(caught.value)
+    assert "incompatible" not in str(caught.value)
+
+
+def test_numpy_numbers_are_numbers(models: Path) -> None:
+    engine = Engine(models / "heads.onnx", conf=np.float32(0.5), max_det=np.int64(5), agnostic=np.bool_(True))
+    assert engine.thresholds.native == (0.5, 0.65, 5, True, False)
+    assert Engine(models / "heads.onnx", max_det=30000, batch=np.int32(1)).batch == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(3, "model is 3; give the path"), (None, "model is None; give"), ("\udcff.onnx", "the name is not valid UTF-8")],
+)
+def test_a_model_that_is_no_path(model: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Engine(model)
+    with pytest.raises(InputError, match=message.replace("model", "path")):
+        trtpose.model_info(model)
+
+
+def test_arguments_of_a_call_of_another_type(models: Path) -> None:
+    engine = Engine(models / "heads.onnx")
+    frame = np.zeros((10, 10, 3), np.uint8)
+    for options, message in (
+        ({"color": 3}, "color is 3; use bgr or rgb"),
+        ({"conf": "x"}, "conf is 'x'; expected a number"),
+        ({"max_det": 2**31}, "max_det 2147483648"),
+        ({"thresholds": 3}, "thresholds is of type int"),
+        ({"output": []}, "output .* is not known"),
+    ):
+        with pytest.raises(InputError, match=message):
+            engine.infer(frame, **options)
+    with pytest.raises(InputError, match="color is None"):
+        trtpose.letterbox(frame, 64, color=None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="full_range is 'x'"):
+        trtpose.Nv12(frame, full_range="x")  # type: ignore[arg-type]
+
+
 def test_wrong_frames_name_the_frame(models: Path) -> None:
     engine = Engine(models / "heads.onnx")
     good = np.zeros((10, 10, 3), np.uint8)

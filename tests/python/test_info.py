@@ -231,6 +231,23 @@ def test_what_is_missing(libraries: dict[str, Any], monkeypatch: pytest.MonkeyPa
     assert found["gpu"]["devices"][0]["name"] == "Card 10"
 
 
+@pytest.mark.parametrize(("version", "wanted"), [((3, 10), True), ((3, 11), False), ((3, 14), False)])
+def test_what_another_python_needs_is_not_missing(
+    version: tuple[int, int], wanted: bool, monkeypatch: pytest.MonkeyPatch
+):
+    requirements = [
+        'no-such-tomli>=2; python_version < "3.11" and extra == "build"',
+        "no-such-new>=2; python_version >= '3.11' and extra == 'build'",
+        'no-such-cupy>=13; platform_system == "Linux" and extra == "cuda"',
+    ]
+    monkeypatch.setattr(info.importlib.metadata, "requires", lambda _: requirements)
+    monkeypatch.setattr(info.sys, "version_info", version)
+    extras = info._extras()
+    assert ("no-such-tomli" in extras.get("build", {})) == wanted
+    assert ("no-such-new" in extras.get("build", {})) == (not wanted)
+    assert "no-such-cupy" in extras["cuda"]
+
+
 def test_the_command(capsys: pytest.CaptureFixture[str], libraries: dict[str, Any]):
     libraries.update({"libcuda.so.1": Cuda(), "libnvidia-ml.so.1": Nvml()})
     assert main(["info"]) == 0

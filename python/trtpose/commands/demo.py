@@ -6,14 +6,24 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, ModelError
 from . import infer
 from .options import SUPPRESSION, add_engine, add_thresholds
 
+if TYPE_CHECKING:
+    from ..results import Poses
+
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "try the packaged model on the packaged pictures"
+
+
+_NOBODY = (
+    "nobody was found: the demo network was trained on drawings alone and does not know people in photographs; for "
+    "those get a published network with: trtpose export yolov7-w6-pose, and give it to trtpose infer"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +43,21 @@ def run(args: argparse.Namespace) -> int:
     model = data / "demo.onnx"
     if not model.is_file():
         raise ModelError(f"{model}: this installation has no demo model; use trtpose infer with a model of your own")
-    if not args.source:
+    own = bool(args.source)
+    if not own:
         args.source = sorted(str(path) for path in (data / "demo").glob("*.jpg"))
         if not args.source:
             raise InputError(f"{data / 'demo'}: this installation has no demo pictures; name pictures of your own")
     args.model = str(model)
-    status = infer.run(args)
+    found = 0
+
+    def count(poses: Poses) -> None:
+        nonlocal found
+        found += len(poses)
+
+    status = infer.run(args, seen=count)
+    if own and not found and not args.quiet:
+        print(_NOBODY, file=sys.stderr if args.json == "-" else sys.stdout)
     if not args.no_draw and not args.quiet:
         print(f"the pictures are in {Path(args.out).resolve()}", file=sys.stderr if args.json == "-" else sys.stdout)
     return status

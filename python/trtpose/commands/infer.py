@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,8 +68,8 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", "-q", action="store_true", help="no line per picture and no progress bar")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
+def run(args: argparse.Namespace, seen: Callable[[Poses], None] | None = None) -> int:
+    """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`. ``seen`` gets what is found."""
     from ..sinks.pictures import Pictures
     from ..sources import Sources
 
@@ -83,13 +83,19 @@ def run(args: argparse.Namespace) -> int:
             made = make_folder(folder)
         check_json(args.json, [*sources.files, Path(args.model)])
         engine = options.open_engine(args)
-        return _infer_all(args, engine, sources, pictures)
+        return _infer_all(args, engine, sources, pictures, seen)
     finally:
         sources.close()
         remove_empty(made)
 
 
-def _infer_all(args: argparse.Namespace, engine: Engine, sources: Sources, pictures: Pictures | None) -> int:
+def _infer_all(
+    args: argparse.Namespace,
+    engine: Engine,
+    sources: Sources,
+    pictures: Pictures | None,
+    seen: Callable[[Poses], None] | None,
+) -> int:
     from ..sinks.json_stream import JsonStream
 
     try:
@@ -97,8 +103,10 @@ def _infer_all(args: argparse.Namespace, engine: Engine, sources: Sources, pictu
             # Entered outside the progress bar, so that the bar is gone before an error is printed.
             stream = stack.enter_context(JsonStream(args.json, engine)) if args.json is not None else None
             total = len(sources) if sources.pictures_only else None
+            if args.max_frames is not None:
+                total = args.max_frames if total is None else min(total, args.max_frames)
             progress = stack.enter_context(Progress(total, "frame", quiet=args.quiet))
-            return _Run(args, engine, sources, pictures, stream, progress).all()
+            return _Run(args, engine, sources, pictures, stream, progress, seen).all()
     finally:
         if pictures is not None:
             pictures.drop_video()
@@ -125,7 +133,9 @@ class _Run:
         pictures: Pictures | None,
         stream: JsonStream | None,
         progress: Progress,
+        seen: Callable[[Poses], None] | None,
     ) -> None:
+        self._seen = seen
         self._engine = engine
         self._sources = sources
         self._pictures = pictures
@@ -175,7 +185,7 @@ class _Run:
                 continue
             self._live = frame.live
             if len(self._sources) == 1:
-                self._progress.expect(frame.total)
+                self._progress.expect(self._expected(frame.total))
             batch.append(frame)
             done += 1
             last = self._max_frames is not None and done >= self._max_frames
@@ -187,12 +197,20 @@ class _Run:
                 return
         yield batch
 
+    def _expected(self, total: int | None) -> int | None:
+        """Frames to come in all, where the source has so many."""
+        if self._max_frames is None:
+            return total
+        return self._max_frames if total is None else min(total, self._max_frames)
+
     def _take(self, frame: Frame, found: Poses | Error) -> None:
         if self._video is not None and self._video.position != frame.position:
             self._end_video()
         if isinstance(found, Error):
             self._fail(f"{frame.source}: {found}")
             return
+        if self._seen is not None:
+            self._seen(found)
         if self._stream is not None:
             self._stream.add(frame, found)
         self._draw(frame, found)

@@ -12,6 +12,7 @@ from importlib import metadata as packages
 from typing import Any
 
 from .. import _core
+from .._checks import file_name
 from ..spec import METADATA_KEY, ModelSpec
 
 __all__ = ["FoundSpec", "GivenSpec", "description", "find_spec", "literal", "metadata", "spec_text", "stated_spec"]
@@ -40,6 +41,7 @@ def spec_text(spec: GivenSpec) -> str:
 
     Raises:
         ModelError: the fields are no valid spec.
+        InputError: it is of another type.
     """
     if spec is None:
         return ""
@@ -47,7 +49,7 @@ def spec_text(spec: GivenSpec) -> str:
         return spec.to_json()
     if isinstance(spec, Mapping):
         return ModelSpec.from_dict(spec).to_json()
-    return os.fspath(spec)
+    return file_name(spec, "spec", "a ModelSpec, a dict of its fields or the path of a JSON file")
 
 
 def find_spec(path: str | os.PathLike[str], spec: GivenSpec = None) -> FoundSpec:
@@ -56,8 +58,9 @@ def find_spec(path: str | os.PathLike[str], spec: GivenSpec = None) -> FoundSpec
     Raises:
         ModelError: there is none, it does not fit the file, or more than one reading is left.
     """
-    text, origin = _core.find_spec(os.fspath(path), spec_text(spec))
-    return FoundSpec(ModelSpec.from_json(text, source=os.fspath(path)), json.loads(text), origin)
+    name = file_name(path, "model")
+    text, origin = _core.find_spec(name, spec_text(spec))
+    return FoundSpec(ModelSpec.from_json(text, source=name), json.loads(text), origin)
 
 
 def stated_spec(values: Mapping[str, str], source: str) -> ModelSpec | None:

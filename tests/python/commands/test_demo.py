@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from command_support import Run, files
-from support import FakeEngine, write_picture
+from support import PERSON, FakeEngine, write_picture
 from trtpose.commands import demo
+from trtpose.results import Poses
 
 
 def test_demo(run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[FakeEngine]):
@@ -34,3 +36,19 @@ def test_demo(run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     status, _, _ = run("demo", photos, "--out", tmp_path / "mine")
     assert status == 0
     assert files(tmp_path / "mine") == ["a.jpg", "b.png", "c.webp"]
+
+
+def test_demo_on_pictures_without_people_says_what_it_knows(run: Run, photos: Path, tmp_path: Path):
+    def nobody(frame: np.ndarray) -> Poses:
+        return Poses.empty(frame.shape[:2], PERSON)
+
+    out = ("--out", tmp_path / "out")
+    status, said, _ = run("demo", photos, *out, answer=nobody)
+    assert status == 0
+    (line,) = [line for line in said.splitlines() if line.startswith("nobody was found")]
+    assert "trained on drawings alone" in line
+    assert "trtpose export yolov7-w6-pose" in line
+    assert "nobody was found" not in run("demo", photos, *out)[1]
+    # Of its own pictures it needs no excuse.
+    assert "nobody was found" not in run("demo", *out, answer=nobody)[1]
+    assert run("demo", photos, *out, "--quiet", answer=nobody)[1] == ""

@@ -15,6 +15,7 @@ import pytest
 import trtpose
 from command_support import Run, error_lines, files, real_run
 from support import PERSON, FakeEngine, make_poses, picture, spec_with, write_picture, write_video
+from trtpose.commands import infer
 from trtpose.results import Poses
 
 
@@ -242,6 +243,17 @@ def test_faces_in_a_group(shared: Path, tmp_path: Path, capsys: pytest.CaptureFi
     status, _, err = real_run(capsys, "infer", *arguments[:2])
     assert status == 1
     assert len(error_lines(err)) == 1
+
+
+@pytest.mark.parametrize(("wanted", "end"), [(4, 4), (500, 12), (None, 12)])
+def test_the_bar_ends_where_the_run_does(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int | None, end: int
+):
+    expected: list[int | None] = []
+    monkeypatch.setattr(infer.Progress, "expect", lambda _, total: expected.append(total))
+    more = () if wanted is None else ("--max-frames", wanted)
+    assert run("infer", "m.onnx", write_video(tmp_path / "v.avi", frames=12), *more)[0] == 0
+    assert set(expected) == {end}
 
 
 def test_what_a_folder_holds_besides_pictures_is_told(run: Run, photos: Path):
