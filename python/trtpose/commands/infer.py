@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .._files import make_folder, remove_empty
 from ..errors import Error, InputError
 from . import options
-from .console import INTERRUPTED, Progress, check_json, complain, counted
+from .console import INTERRUPTED, Progress, check_json, complain, counted, warn
 from .options import SUPPRESSION, add_model, add_thresholds
 from .values import count, count_or_none
 
@@ -240,7 +240,9 @@ class _Run:
         if video is None:
             return
         if self._pictures is not None:
-            self._pictures.end_video()
+            note = self._pictures.end_video()
+            if note:
+                warn(note, self._progress)
         self._say(f"{video.source}: {counted(video.poses, 'pose')} in {counted(video.frames, 'frame')}")
 
     def _say(self, text: str) -> None:

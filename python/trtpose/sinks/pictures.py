@@ -80,11 +80,10 @@ class Pictures:
             )
         write_bytes(target, data)
 
-    def end_video(self) -> None:
-        """Close the video being written, if there is one, and give it its name."""
+    def end_video(self) -> str:
+        """Close the video being written, if there is one, and give it its name; what :meth:`Video.close` says."""
         video, self._video = self._video, None
-        if video is not None:
-            video.close()
+        return "" if video is None else video.close()
 
     def drop_video(self) -> None:
         """Leave nothing of the video being written, if there is one."""

@@ -33,7 +33,7 @@ class Video:
                 f"{target}: the name is not valid UTF-8, which OpenCV needs; choose another --out"
             ) from None
         self._path = self._stack.enter_context(atomic_path(target))
-        rate = fps if fps is not None and 1.0 <= fps <= 240.0 else 25.0
+        rate = 25.0 if fps is None else fps
         self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), rate, self._size)
         if not self._writer.isOpened():
             self.drop()
@@ -48,11 +48,17 @@ class Video:
         self._writer.write(frame)
         self._frames += 1
 
-    def close(self) -> None:
+    def close(self) -> str:
+        """Give the file its name.
+
+        Returns:
+            In what the video differs from what was written to it, a sentence; empty where it does not.
+        """
         self._writer.release()
         # The writer says nothing of a full disk; the file is read back to see that all frames are in it.
         check = cv2.VideoCapture(str(self._path))
         written = round(check.get(cv2.CAP_PROP_FRAME_COUNT)) if check.isOpened() else 0
+        kept = round(check.get(cv2.CAP_PROP_FRAME_WIDTH)), round(check.get(cv2.CAP_PROP_FRAME_HEIGHT))
         check.release()
         if written < self._frames:
             self.drop()
@@ -60,6 +66,12 @@ class Video:
                 f"{self.target}: only {written} of {self._frames} frames could be written; is the disk full?"
             )
         self._stack.close()
+        if kept == self._size:
+            return ""
+        return (
+            f"{self.target}: is {kept[0]}x{kept[1]} pixels of the {self._size[0]}x{self._size[1]} of the input: this "
+            "encoder keeps even sides alone; the JSON speaks of the input's"
+        )
 
     def drop(self) -> None:
         self._writer.release()
