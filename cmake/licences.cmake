@@ -12,6 +12,6 @@ file(GLOB _trtpose_agreements LIST_DIRECTORIES FALSE
   "/usr/share/doc/cuda-cudart-dev-${CUDAToolkit_VERSION_MAJOR}-${CUDAToolkit_VERSION_MINOR}/copyright")
 if(_trtpose_agreements)
   list(GET _trtpose_agreements 0 _trtpose_agreement)
-  install(FILES "${_trtpose_agreement}" DESTINATION "${SKBUILD_METADATA_DIR}/licenses/third_party" RENAME nvidia-cuda.txt
+  install(FILES "${_trtpose_agreement}" DESTINATION "${SKBUILD_METADATA_DIR}/licenses/docs/licences" RENAME nvidia-cuda.txt
     COMPONENT python)
 endif()

@@ -82,8 +82,8 @@ check() {
     library=$(ls "$inside"/trtpose/lib/libtrtpose.so*)
     soname=$(readelf -d "$library" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
     [ "${library##*/}" = "$soname" ] || refuse "the wheel has $(echo ${library//"$inside/"/}) for the SONAME $soname: one file of that name belongs there"
-    licences=(LICENSE third_party/README.md third_party/pybind11.txt)
-    ! grep -q -a cudaErrorCudartUnloading "$library" || licences+=(third_party/nvidia-cuda.txt)
+    licences=(LICENSE docs/licences/README.md docs/licences/pybind11.txt)
+    ! grep -q -a cudaErrorCudartUnloading "$library" || licences+=(docs/licences/nvidia-cuda.txt)
     for file in "${licences[@]}"; do
         [ -s "$(echo "$inside"/trtpose-*.dist-info/licenses)/$file" ] || refuse "the licence $file is not in the wheel: see cmake/licences.cmake and license-files"
     done

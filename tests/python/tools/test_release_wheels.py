@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-LICENCES = ("LICENSE", "third_party/README.md", "third_party/pybind11.txt")
-CUDA = "third_party/nvidia-cuda.txt"
+LICENCES = ("LICENSE", "docs/licences/README.md", "docs/licences/pybind11.txt")
+CUDA = "docs/licences/nvidia-cuda.txt"
 pytestmark = pytest.mark.skipif(
     not (shutil.which("cc") and shutil.which("readelf")), reason="needs a C compiler and readelf"
 )
