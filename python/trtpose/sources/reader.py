@@ -31,6 +31,21 @@ _PAUSE = 0.5
 """Seconds before a broken stream is opened again, doubled at each attempt."""
 
 
+class _Shown:
+    """When frames are shown. The count of a container is exact in some and in others its length times its rate, which
+    is too many where the rate varies; then the time of the last frame tells whether the file is whole."""
+
+    def __init__(self) -> None:
+        self._last = self._step = 0.0
+
+    def add(self, milliseconds: float) -> None:
+        self._last, self._step = milliseconds, milliseconds - self._last
+
+    def reaches(self, total: int, fps: float | None) -> bool:
+        """Whether the frames last about as long as `total` of them would at the rate."""
+        return fps is not None and self._last + self._step >= 0.95 * total / fps * 1e3
+
+
 class Reader:
     """What the decoder thread does."""
 
@@ -187,6 +202,7 @@ class Reader:
             )
             return index, live, True
         first = index
+        shown = _Shown()
         while True:
             start = time.perf_counter()
             try:
@@ -200,6 +216,7 @@ class Reader:
             elapsed = (time.perf_counter() - start) * 1e3
             frame = Frame(image, item.name, index, True, live, fps, total, None, elapsed, item.position)
             self._channel.put(frame, replace=live and self._policy == "latest")
+            shown.add(capture.get(cv2.CAP_PROP_POS_MSEC))
             index += 1
         if item.kind == "stream" and live:
             return index, live, False
@@ -208,7 +225,6 @@ class Reader:
             self._fail(item, "the camera gives no more frames; check its connection", index, live)
         elif read == 0:
             self._fail(item, "holds no frame that can be decoded; check the file", index, live)
-        # The count is exact in some containers and an estimate in others.
-        elif total is not None and total - read > max(5, 0.05 * total):
+        elif total is not None and total - read > max(5, 0.05 * total) and not shown.reaches(total, fps):
             self._fail(item, f"ends after {read} of {total} frames; the file is cut off or damaged", index, live)
         return index, live, True

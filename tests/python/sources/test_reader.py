@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from matroska import write_pausing
 from source_support import read_all
 from support import write_picture, write_video
 from trtpose.sources import Frame, Sources, reader
@@ -60,6 +61,23 @@ def test_a_video_that_ends_early_says_so(tmp_path: Path):
     assert frames[-1].error is not None
     assert "of 40 frames" in str(frames[-1].error)
     assert 0 < len([f for f in frames if f.image is not None]) < 30
+
+
+@pytest.mark.parametrize(("frames", "pause_before", "pause_ms"), [(20, 10, 2000), (40, 1, 5000), (40, 39, 3000)])
+def test_a_pause_is_no_missing_end(tmp_path: Path, frames: int, pause_before: int, pause_ms: int):
+    """Where the rate varies a container counts its length times its rate, more than there are."""
+    path = write_pausing(tmp_path / "v.mkv", frames, pause_before, pause_ms)
+    shown = read_all(path)
+    assert shown[0].total is not None
+    assert shown[0].total > 1.5 * frames, "the count is an estimate here"
+    assert [f.error for f in shown] == [None] * frames
+
+
+def test_a_pause_does_not_hide_a_missing_end(tmp_path: Path):
+    path = write_pausing(tmp_path / "v.mkv", frames=60, pause_before=5, pause_ms=1000)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert "cut off or damaged" in str(read_all(path)[-1].error)
 
 
 def test_a_video_of_too_many_pixels(tmp_path: Path):
