@@ -131,7 +131,7 @@ def export(
     catalogue = registry.catalogue()
     if path.suffix.lower() == ".onnx" and str(source) not in catalogue:
         require("onnx", package="onnx", extra="export", purpose="reading ONNX")
-        target = _target(output, path.with_name(path.stem + ".trtpose.onnx"))
+        target = Path(output) if output else path.with_name(path.stem + ".trtpose.onnx")
         if layout != registry.export_layouts()[0] or dynamic or imgsz or batch not in (1, None) or random:
             raise InputError(f"{path}: an ONNX keeps its size and layout; these options are for checkpoints")
         return _adopting(path, spec, arch).adopt(path, target, spec=spec, arch=arch, report=report)

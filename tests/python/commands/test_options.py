@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,7 +33,12 @@ def test_option_values_and_their_other_names():
 def test_options_reach_the_engine(monkeypatch: pytest.MonkeyPatch):
     trtpose = pytest.importorskip("trtpose")
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(trtpose, "Engine", lambda model, **options: seen.update(options, model=model), raising=False)
+
+    def engine(model: str, **options: Any) -> SimpleNamespace:
+        seen.update(options, model=model)
+        return SimpleNamespace(spec=SimpleNamespace(layout="heads"))
+
+    monkeypatch.setattr(trtpose, "Engine", engine, raising=False)
     line = "infer m.onnx a.jpg --conf 0.1 --iou 0.2 --max-det 7 --imgsz 64x96 --batch 3 --device cpu --precision bf16"
     args = cli._parser("infer").parse_args(
         [*line.split(), "--spec", "s.json", "--vram-budget", "2GiB", "--threads", "2", "--agnostic", "--nms", "oks"]
