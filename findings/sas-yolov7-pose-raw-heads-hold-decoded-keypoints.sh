@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # The reference of YOLOv7-pose returns, in evaluation mode, heads that are half raw and half decoded.
 #
-# Expected: in evaluation mode the keypoint head gives a pair, the decoded rows and the raw heads, as the box heads of the
-# same code do; the raw heads are then those of training mode, whatever the mode (sas-yolov7-pose 1.0.5, the
-# reference as PyPI has it; WongKinYiu/yolov7, branch pose, is the origin).
+# Expected: in evaluation mode the keypoint head gives a pair, the decoded rows and the raw heads; the raw heads are those
+# that training mode gives for the same input, as their box fields are (sas-yolov7-pose 1.0.5, the reference as PyPI
+# has it; WongKinYiu/yolov7, branch pose, is the origin).
 # Seen: of the second part the box, objectness and class fields are raw, the keypoint fields are decoded: pixels and
 # probabilities, the very numbers of the decoded rows. They are written into the same memory. Whoever takes reference
 # values, or a loss, from there compares pixels with logits and finds the boxes right.

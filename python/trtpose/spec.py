@@ -110,6 +110,11 @@ class ModelSpec:
         return max(self.strides)
 
     @property
+    def final(self) -> bool:
+        """Whether the network gives final poses, which no NMS is needed for."""
+        return self.layout == "final"
+
+    @property
     def fields(self) -> int:
         """Numbers per anchor in ``heads``, ``heads5d`` and ``decoded``: box, objectness, classes, keypoints."""
         return 5 + self.classes + self.kpt_shape[0] * self.kpt_shape[1]

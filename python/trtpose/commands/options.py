@@ -109,7 +109,7 @@ def open_engine(args: argparse.Namespace, **more: Any) -> Engine:
     engine = trtpose.Engine(
         args.model, device=args.device, rect=args.rect, thresholds=thresholds(args), **{**more, **given}
     )
-    if engine.spec.layout == "final" and (idle := _given(args, "iou", *SUPPRESSION)):
+    if engine.spec.final and (idle := _given(args, "iou", *SUPPRESSION)):
         options = ", ".join(f"--{name}" for name in idle)
         text = f"{engine.model} gives final poses (layout final), which nothing is suppressed of: no use for {options}"
         print(one_line(f"note: {text}"), file=sys.stderr, flush=True)

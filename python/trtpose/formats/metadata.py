@@ -120,7 +120,7 @@ def description(spec: ModelSpec, shape: tuple[int | None, int | None, int | None
         "names": dict(enumerate(spec.names)),
         "args": args,
         "channels": 3,
-        "end2end": spec.layout == "final",
+        "end2end": spec.final,
         "kpt_shape": list(spec.kpt_shape),
     }
     if spec.kpt_names:

@@ -26,6 +26,7 @@ __all__ = [
     "matches",
     "onnx_package",
     "subgraphs",
+    "unique_name",
 ]
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -61,6 +62,16 @@ def load(path: str | Path) -> onnx.ModelProto:
 def label(node: onnx.NodeProto) -> str:
     """A node's name, or that of its first output where it has none."""
     return node.name or next((name for name in node.output if name), node.op_type)
+
+
+def unique_name(name: str, taken: set[str]) -> str:
+    """``name``, or with a number behind it where it is taken; taken from now on."""
+    candidate, i = name, 1
+    while candidate in taken:
+        i += 1
+        candidate = f"{name}_{i}"
+    taken.add(candidate)
+    return candidate
 
 
 def matches(name: str, patterns: Collection[str]) -> bool:

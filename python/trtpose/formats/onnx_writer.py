@@ -15,6 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from .onnx_graph import unique_name
+
 __all__ = ["IR_VERSION", "OPSET", "GraphWriter", "Shape"]
 
 OPSET = 17
@@ -57,7 +59,7 @@ class GraphWriter:
         key = ("constant", value.dtype.str, value.shape, value.tobytes()) if value.size <= 1024 else None
         if key is not None and key in self._known:
             return self._known[key]
-        unique = self._unique(name)
+        unique = unique_name(name, self._names)
         self.constants[unique] = numpy_helper.from_array(np.ascontiguousarray(value), unique)
         if key is not None:
             self._known[key] = unique
@@ -73,16 +75,8 @@ class GraphWriter:
         if key in self._known:
             first = self._known[key]
         else:
-            first = self._unique(f"{name}/{kind}")
+            first = unique_name(f"{name}/{kind}", self._names)
             self._known[key] = first
             names = [first] + [f"{first}:{i}" for i in range(1, outputs)]
             self.nodes.append(helper.make_node(kind, list(inputs), names, name=first, **attributes))
         return [first] + [f"{first}:{i}" for i in range(1, outputs)]
-
-    def _unique(self, name: str) -> str:
-        candidate, i = name, 1
-        while candidate in self._names:
-            i += 1
-            candidate = f"{name}_{i}"
-        self._names.add(candidate)
-        return candidate

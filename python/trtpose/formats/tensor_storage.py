@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import zipfile
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -60,15 +61,16 @@ class Tensor:
         return np.ascontiguousarray(view).reshape(self.shape)
 
 
-class Storages:
+class Storages(ABC):
     """Where the numbers of the tensors are; one subclass per file format."""
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.big_endian = False
 
+    @abstractmethod
     def raw(self, key: str) -> bytes:
-        raise NotImplementedError
+        """The bytes of a storage as they stand in the file."""
 
     def read(self, storage: Storage) -> NDArray[Any]:
         itemsize = 2 if storage.dtype == "bfloat16" else np.dtype(storage.dtype).itemsize

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError
 from ..formats import onnx_graph as graphs
-from ..formats.onnx_graph import Graph
+from ..formats.onnx_graph import Graph, unique_name
 from .fp16_rules import FLOAT, FLOAT16, allows_fp16, formal_of, opset_of, schema_of
 
 if TYPE_CHECKING:
@@ -68,14 +68,6 @@ class Writer:
     def _type(self, name: str) -> int:
         return self._home.get(name, self._graph.types.get(name, 0))
 
-    def _unique(self, name: str) -> str:
-        candidate, i = name, 1
-        while candidate in self._names:
-            i += 1
-            candidate = f"{name}_{i}"
-        self._names.add(candidate)
-        return candidate
-
     def _cast(self, name: str, to: int) -> str:
         """The tensor ``name`` in the type ``to``."""
         from onnx import helper
@@ -85,7 +77,7 @@ class Writer:
         key = (name, to)
         if key not in self._casts:
             suffix = "fp16" if to == FLOAT16 else "fp32"
-            made = self._unique(f"{name}/{suffix}")
+            made = unique_name(f"{name}/{suffix}", self._names)
             self._casts[key] = made
             if name in self._graph.constants:
                 self._made[made] = self._half(name, made)
@@ -150,7 +142,7 @@ class Writer:
                 [-1 if i == axis % weights.ndim and scales.ndim else 1 for i in range(weights.ndim)]
             )
             again = np.clip(np.rint(weights * ratio), -128, 127).astype(np.int8)
-            made = self._unique(f"{node.input[0]}/fitted")
+            made = unique_name(f"{node.input[0]}/fitted", self._names)
             self._made[made] = numpy_helper.from_array(again, made)
             self._home[made] = self._graph.types[node.input[0]]
             node.input[0] = made
@@ -158,7 +150,7 @@ class Writer:
     def _constant(self, name: str, values: NDArray[Any]) -> str:
         from onnx import numpy_helper
 
-        made = self._unique(f"{name}/fitted")
+        made = unique_name(f"{name}/fitted", self._names)
         self._graph.constants[made] = numpy_helper.from_array(values, made)
         self._graph.types[made] = FLOAT
         return made
@@ -169,7 +161,7 @@ class Writer:
 
         for i, name in enumerate(node.output):
             if name in outputs and self._home.get(name) == FLOAT16:
-                inner = self._unique(f"{name}/fp16")
+                inner = unique_name(f"{name}/fp16", self._names)
                 node.output[i] = inner
                 self._home[inner] = FLOAT16
                 self._home[name] = FLOAT

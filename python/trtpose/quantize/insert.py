@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats.onnx_graph import Graph
+from ..formats.onnx_graph import Graph, unique_name
 from .placement import Placement
 
 if TYPE_CHECKING:
@@ -113,18 +113,10 @@ class _Insertion:
         if name in self._placement.scales:
             self._restored[name] = self._pair(name, self._placement.scales[name])
 
-    def _unique(self, name: str) -> str:
-        candidate, i = name, 1
-        while candidate in self._names:
-            i += 1
-            candidate = f"{name}_{i}"
-        self._names.add(candidate)
-        return candidate
-
     def _constant(self, name: str, values: NDArray[Any]) -> str:
         from onnx import numpy_helper
 
-        made = self._unique(name)
+        made = unique_name(name, self._names)
         self._constants[made] = numpy_helper.from_array(values, made)
         return made
 
@@ -134,7 +126,10 @@ class _Insertion:
 
         scale = self._constant(f"{name}/scale", np.float32(self._scales[number]).reshape(()))
         zero = self._constant(f"{name}/zero_point", np.zeros((), np.int8))
-        quantised, restored = self._unique(f"{name}/quantized"), self._unique(f"{name}/dequantized")
+        quantised, restored = (
+            unique_name(f"{name}/quantized", self._names),
+            unique_name(f"{name}/dequantized", self._names),
+        )
         self._nodes.append(helper.make_node("QuantizeLinear", [name, scale, zero], [quantised], name=quantised))
         self._nodes.append(helper.make_node("DequantizeLinear", [quantised, scale, zero], [restored], name=restored))
         return restored
@@ -150,7 +145,7 @@ class _Insertion:
             source = self._constant(f"{name}/int8", integers)
             scale = self._constant(f"{name}/scale", per_channel)
             zero = self._constant(f"{name}/zero_point", np.zeros(len(per_channel), np.int8))
-            made = self._weights[name] = self._unique(f"{name}/dequantized")
+            made = self._weights[name] = unique_name(f"{name}/dequantized", self._names)
             self._nodes.append(helper.make_node("DequantizeLinear", [source, scale, zero], [made], name=made, axis=0))
         return self._weights[name]
 

@@ -36,7 +36,7 @@ def test_options_reach_the_engine(monkeypatch: pytest.MonkeyPatch):
 
     def engine(model: str, **options: Any) -> SimpleNamespace:
         seen.update(options, model=model)
-        return SimpleNamespace(spec=SimpleNamespace(layout="heads"))
+        return SimpleNamespace(spec=SimpleNamespace(final=False))
 
     monkeypatch.setattr(trtpose, "Engine", engine, raising=False)
     line = "infer m.onnx a.jpg --conf 0.1 --iou 0.2 --max-det 7 --imgsz 64x96 --batch 3 --device cpu --precision bf16"
