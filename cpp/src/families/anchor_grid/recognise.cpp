@@ -82,8 +82,7 @@ bool is_public_head(const std::vector<int64_t>& shape, const ModelSpec& spec, si
 
 constexpr const char* kSpecOrExport =
     "give the model spec with --spec FILE.json (docs/conventions.md shows one), or write the ONNX from the checkpoint "
-    "with "
-    "trtpose export, which puts the spec into it";
+    "with trtpose export, which puts the spec into it";
 
 /// What outputs of four dimensions are that no spec of anchors can be about; empty where they may be raw heads.
 std::string other_kind_of_heads(const ModelFile& file, int64_t fields) {
@@ -208,6 +207,7 @@ Recognition doubt_of_decoded(const ModelSpec& spec, const std::string& shown, Ne
                     problem + ")",
                 kSpecOrExport};
     }
+    // Keypoints in pixels hardly ever lie in the first one, probabilities never beyond 1; what is between is no proof.
     constexpr double kNearlyAll = 0.9;
     const double pixels = share_outside(numbers, width, second_class, coordinates);
     if (pixels >= kNearlyAll) return {{spec}, {}, {}};
