@@ -67,6 +67,8 @@ def _associated(data: bytes, span: Span, item: int) -> list[int]:
     (entries,) = unpack(">I", data, span[0] + 4)
     at = span[0] + 8
     for _ in range(min(entries, _MAX_BOXES)):
+        if at >= span[1]:
+            raise BadPictureError(TRUNCATED)
         layout = ">IB" if wide_items else ">HB"
         found, count = unpack(layout, data, at)
         at += 5 if wide_items else 3

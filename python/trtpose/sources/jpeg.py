@@ -16,15 +16,18 @@ from .picture_head import TRUNCATED, BadPictureError, Head, unpack
 
 __all__ = ["read_jpeg"]
 
-# 0xFF 0 is a stuffed byte, and any number of 0xFF may stand before a marker.
-_MARKER = re.compile(rb"\xff+[^\x00\xff]")
+# 0xFF 0 is a stuffed byte. Any number of 0xFF may stand before a marker; a pattern that took them would look at a run
+# of them once for each.
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
 # Restart markers (0xD0..0xD7) are part of entropy-coded data.
-_END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 _SOI_TO_EOI = range(0xD0, 0xDA)
 _TEM, _EOI, _SOS = 0x01, 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_MAX_SCAN_COMPONENTS = 4
+_MAX_SEGMENTS = 65536
 
 _END = b"\xff\xd9"
 # Ones where a decoder that has run out of data goes on with zeros, also behind the restart that it may wait for.
@@ -60,6 +63,8 @@ class _Segments:
 
     def scan(self, data: bytes, at: int) -> None:
         (components,) = unpack("B", data, at)
+        if components > _MAX_SCAN_COMPONENTS:
+            raise BadPictureError(f"not a valid JPEG, a scan of {components} components at byte {at}")
         first, last, low = 0, 63, 0
         if self.progressive:
             first, last, bits = unpack("3B", data, at + 1 + 2 * components)
@@ -70,12 +75,25 @@ class _Segments:
                 self.missing[name][first : last + 1] = bytes([low]) * (last + 1 - first)
 
 
+def _find(marker: re.Pattern[bytes], data: bytes, at: int) -> tuple[int, int] | None:
+    """Where the next marker begins, with the 0xFF before it, and ends."""
+    match = marker.search(data, at)
+    if match is None:
+        return None
+    start = match.start()
+    while start > at and data[start - 1] == 0xFF:
+        start -= 1
+    return start, match.end()
+
+
 def _walk(data: bytes) -> _Segments:
     found = _Segments(pieces=[(0, 2)])
     at = 2
-    while (match := _MARKER.search(data, at)) is not None:
+    while (place := _find(_MARKER, data, at)) is not None:
+        if len(found.pieces) > _MAX_SEGMENTS:
+            raise BadPictureError("not a valid JPEG, it has too many segments")
         # What lies between two segments belongs to none; decoders skip it.
-        start, at = match.start(), match.end()
+        start, at = place
         marker = data[at - 1]
         if marker == _EOI:
             found.ended = True
@@ -92,8 +110,8 @@ def _walk(data: bytes) -> _Segments:
             found.frame(marker, data, at + 2)
         if marker == _SOS:
             found.scan(data, at + 2)
-            scan_end = _END_OF_SCAN.search(data, at + length)
-            at = len(data) if scan_end is None else scan_end.start()
+            scan_end = _find(_END_OF_SCAN, data, at + length)
+            at = len(data) if scan_end is None else scan_end[0]
         else:
             at += length
         found.pieces.append((start, at))

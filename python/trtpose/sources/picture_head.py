@@ -57,5 +57,5 @@ def unpack(layout: str, data: bytes, at: int) -> tuple[Any, ...]:
     """``struct.unpack_from``; what lies beyond the end is a picture cut off."""
     try:
         return struct.unpack_from(layout, data, at)
-    except struct.error:
+    except (struct.error, OverflowError):  # the second for places beyond 2^63
         raise BadPictureError(TRUNCATED) from None

@@ -15,6 +15,8 @@ from source_support import FORMATS, can_encode, with_size
 from support import encoded, picture
 from trtpose.errors import InputError
 from trtpose.sources import decode_picture, pictures, read_picture
+from trtpose.sources.headers import read_head
+from trtpose.sources.picture_head import BadPictureError
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -119,3 +121,9 @@ def test_png_checksums_are_looked_at():
     data[at] ^= 0xFF
     with pytest.raises(InputError, match="wrong checksum in chunk 'IDAT'"):
         decode_picture(bytes(data))
+
+
+@pytest.mark.parametrize("place", [1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+def test_a_big_tiff_whose_directory_is_nowhere_is_cut_off(place: int):
+    with pytest.raises(BadPictureError, match="cut off"):
+        read_head(b"II+\0\x08\0\0\0" + struct.pack("<Q", place))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from pathlib import Path
 
 import cv2
@@ -128,6 +129,17 @@ def test_boxes_that_are_damaged():
             read_avif(data[:length])
     with pytest.raises(BadPictureError, match="cut off"):
         read_avif(data.replace(struct.pack(">I4s", len(box(b"irot", b"0")), b"irot"), b"\xff\0\0\0irot", 1))
+
+
+def test_entries_lie_in_their_box():
+    properties = box(b"ipco", box(b"ispe", struct.pack(">III", 0, 48, 80)))
+    ipma = box(b"ipma", struct.pack(">II", 0, 60_000))  # says that there are many and holds none
+    meta = box(b"meta", b"\0\0\0\0", box(b"pitm", struct.pack(">IH", 0, 1)), box(b"iprp", properties, ipma * 500))
+    data = box(b"ftyp", b"avif\0\0\0\0mif1") + meta + box(b"mdat", bytes(500_000))
+    start = time.process_time()
+    with pytest.raises(BadPictureError, match="cut off"):
+        read_avif(data)
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1\0\0\0\0heic", b"msf1\0\0\0\0hevc"])

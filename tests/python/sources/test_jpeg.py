@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,8 @@ from source_support import exif_turned, read_all
 from support import encoded, picture
 from trtpose.errors import InputError
 from trtpose.sources import decode_picture
+from trtpose.sources.jpeg import read_jpeg
+from trtpose.sources.picture_head import BadPictureError
 
 KINDS = {
     "plain": (),
@@ -117,3 +120,26 @@ def test_the_first_of_several_pictures(tmp_path: Path):
     (tmp_path / "a.mpo").write_bytes(first + second)
     (frame,) = read_all(tmp_path / "a.mpo")
     np.testing.assert_array_equal(frame.image, decode_picture(first))
+
+
+@pytest.mark.parametrize("before", [b"", b"\xff\xda\0\x08\x01\x01\0\0\x3f\0"], ids=["between segments", "in a scan"])
+def test_a_long_run_before_a_marker_takes_no_time(before: bytes):
+    data = jpeg("plain")
+    run = b"\xff" * 500_000
+    start = time.process_time()
+    with pytest.raises(BadPictureError, match="cut off"):
+        read_jpeg(data[:2] + before + run + b"\0")
+    if not before:
+        assert read_jpeg(data[:2] + run + data[3:]).width == 90
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("segment", "message"),
+    [(b"\xff\xda\0\x03\xff", "a scan of 255 components at byte 6"), (b"\xff\xda\0\x06\x01", "too many segments")],
+)
+def test_scans_that_no_picture_has(segment: bytes, message: str):
+    start = time.process_time()
+    with pytest.raises(BadPictureError, match=message):
+        read_jpeg(b"\xff\xd8" + segment.ljust(8, b"\0") * 200_000)
+    assert time.process_time() - start < 2
