@@ -94,7 +94,8 @@ public:
     void run(const void* input, Span<void* const> outputs, const Context& context) override {
         ++behaviour_->enqueued;
         EXPECT_EQ(outputs.size(), shape_.outputs.size());
-        EXPECT_EQ(reinterpret_cast<uintptr_t>(input) % kAlignment, 0u);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(input) % kTensorAlignment, 0u);
+        for (const void* output : outputs) EXPECT_EQ(reinterpret_cast<uintptr_t>(output) % kTensorAlignment, 0u);
         EXPECT_EQ(context.device, info_.device);
         EXPECT_NE(context.stream, nullptr) << "never the default stream";
         int current = -1;

@@ -100,6 +100,30 @@ TEST_F(PipelineMemory, TheSessionBorrowsItsScratchFromTheArena) {
     EXPECT_EQ(behaviour_->enqueued, before + 1 + 4) << "the large one, then two shapes twice";
 }
 
+TEST_F(PipelineMemory, EveryTensorLiesAsTensorRtWantsIt) {
+    // 24 cells and 6 of 12 numbers: the first head ends in the middle of 256 bytes. The session looks where they lie.
+    spec_.layout = Layout::heads;
+    spec_.strides = {16, 32};
+    spec_.anchors = {{{8, 16}}, {{16, 32}}};
+    const int fields = spec_.fields();
+    network_->output_names = {"head_16", "head_32"};
+    network_->shapes = [=](Size size) {
+        std::vector<FakeNetwork::Shape> out;
+        for (const int stride : {16, 32}) out.push_back({fields, size.height / stride, size.width / stride});
+        return out;
+    };
+    network_->answer = [=](const float*, Size size, const std::vector<float*>& outputs) {
+        for (size_t i = 0; i < 2; ++i) {
+            const int stride = i == 0 ? 16 : 32;
+            std::fill_n(outputs[i], fields * (size.height / stride) * (size.width / stride), -20.0f);
+        }
+    };
+    Engine engine = make();
+    const Frame frame(1, kSize.width, kSize.height);
+    for (int call = 0; call < 3; ++call) EXPECT_TRUE(engine.infer({&frame.view, 1})[0].boxes.empty());
+    EXPECT_EQ(behaviour_->enqueued, 2);
+}
+
 TEST_F(PipelineMemory, ShapesThatDoNotFitTogetherGetTheirScratchInTurn) {
     // The wide shape wants much scratch, the high one many buffers; both at once are more than the budget.
     behaviour_->scratch = [](int, Size size) { return size_t{size.width > size.height ? 900u << 10 : 1u << 10}; };

@@ -144,6 +144,13 @@ TEST_F(TensorRtSessionTest, ScratchIsLentAndMayMove) {
     run();
     session->use_scratch(first.data(), first.size());
     EXPECT_EQ(session->prepare(2, {64, 96}).capture_id, id) << "nothing has changed for a graph";
+    for (const bool first_is_off : {true, false}) {
+        const std::vector<void*> shifted = {static_cast<char*>(output.data()) + (first_is_off ? 0 : 64)};
+        const void* const images = static_cast<char*>(input.data()) + (first_is_off ? 64 : 0);
+        TRTPOSE_EXPECT_ERROR(
+            session->run(images, shifted, {{DeviceType::cuda, 0}, stream.get(), nullptr}), ErrorCode::input,
+            first_is_off ? "memory of 'images' must be aligned to 256" : "memory of 'output' must be aligned to 256");
+    }
     session->use_scratch(second.data(), second.size());
     EXPECT_NE(session->prepare(2, {64, 96}).capture_id, id) << "a graph holds the old address";
     run();

@@ -43,6 +43,8 @@ struct SessionShape {
 
 /// Alignment of the memory lent by Session::use_scratch: what TensorRT wants.
 inline constexpr size_t kScratchAlignment = 256;
+/// The same of input and outputs on a GPU.
+inline constexpr size_t kTensorAlignment = 256;
 
 /// A loaded network on one device: tensors in, tensors out, nothing known of people. Serves one thread at a time.
 class TRTPOSE_API Session {
@@ -61,7 +63,8 @@ public:
     /// current shape must be prepared anew. Throws Error(budget) where the network cannot do that.
     virtual size_t limit_weights(size_t bytes);
     /// Run at the current shape. `input` and `outputs` are dense, of the prepared shapes and of the types in info(), on
-    /// the session's device. On CUDA the work is given to the context's stream and has not ended when run returns.
+    /// the session's device. On CUDA they are aligned to kTensorAlignment, and the work is given to the context's
+    /// stream and has not ended when run returns.
     virtual void run(const void* input, Span<void* const> outputs, const Context& context) = 0;
     /// Another session on the same weights, with buffers of its own.
     virtual std::unique_ptr<Session> clone() const = 0;

@@ -33,9 +33,10 @@ Tensors lay_out(const SessionInfo& info, const SessionShape& shape, int batch, S
                                    kScratchAlignment);  // first, for its alignment
     t.input_bytes = static_cast<size_t>(batch) * 3 * static_cast<size_t>(size.height) *
                     static_cast<size_t>(size.width) * size_of(info.input.dtype);
-    t.input = planner.take<char>(t.input_bytes);
+    t.input = planner.take<char>(engine::tensor_room(t.input_bytes));
     for (size_t i = 0; i < shape.outputs.size(); ++i)
-        t.outputs.push_back(planner.take<char>(engine::product(shape.outputs[i]) * size_of(info.outputs[i].dtype)));
+        t.outputs.push_back(planner.take<char>(
+            engine::tensor_room(engine::product(shape.outputs[i]) * size_of(info.outputs[i].dtype))));
     t.bytes = planner.used();
     return t;
 }

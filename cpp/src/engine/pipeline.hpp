@@ -92,6 +92,8 @@ void check_budget(const EngineParts& engine, const MemoryPlan& plan, int batch, 
 std::string mebibytes(size_t bytes);
 
 size_t product(const std::vector<int64_t>& shape);
+/// Bytes that a tensor takes in a block where the next one is to lie as a session wants it.
+inline size_t tensor_room(size_t bytes) { return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment; }
 
 using families::ResultArrays;
 

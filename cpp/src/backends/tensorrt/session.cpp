@@ -135,6 +135,8 @@ private:
     void set_address(Shape& shape, size_t at, const std::string& name, void* data) {
         if (shape.addresses.size() <= at) shape.addresses.resize(at + 1);
         if (shape.addresses[at] == data) return;
+        require(reinterpret_cast<uintptr_t>(data) % kTensorAlignment == 0, ErrorCode::input, plan_->path,
+                ": the memory of '", name, "' must be aligned to ", kTensorAlignment, " bytes");
         shape.addresses[at] = nullptr;
         if (!shape.context->set_address(name, data))
             tensorrt::fail(ErrorCode::model, plan_->path, ": ", plan_->name(), " does not take the memory of '", name,

@@ -55,12 +55,12 @@ ShapeBuffers PipelineMemory::lay_out(Planner& planner, const SessionShape& shape
     b.max_det = t.max_det;
     b.oks = t.oks;
     const auto images = static_cast<size_t>(batch);
-    b.input = planner.take<char>(images * types_.image_bytes(size));
+    b.input = planner.take<char>(tensor_room(images * types_.image_bytes(size)));
     for (size_t i = 0; i < shape.outputs.size(); ++i) {
         const size_t each = size_of(engine_.session.info().outputs[i].dtype);
         require(each > 0, ErrorCode::model, "model ", engine_.spec.name, ": output ", i,
                 " is of a type that has no known size");
-        b.outputs.push_back(planner.take<char>(product(shape.outputs[i]) * each));
+        b.outputs.push_back(planner.take<char>(tensor_room(product(shape.outputs[i]) * each)));
     }
     const size_t before_results = planner.used();
     b.read.results = lay_out_results(planner, images, t, engine_.spec.keypoints);
