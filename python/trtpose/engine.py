@@ -19,7 +19,7 @@ from .formats.metadata import GivenSpec, spec_text
 from .nv12 import Nv12
 from .results import Poses
 from .spec import ModelSpec
-from .thresholds import Thresholds
+from .thresholds import Thresholds, checked
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -42,14 +42,6 @@ def _frames(batch: Any) -> list[Any]:
             return [batch]  # the native side says what is wrong with it
     shape = getattr(batch, "shape", ())
     return list(batch) if len(shape) == 4 else [batch]
-
-
-def _checked(thresholds: Any) -> Thresholds:
-    if not isinstance(thresholds, Thresholds):
-        raise InputError(
-            f"thresholds is of type {type(thresholds).__name__}; give a trtpose.Thresholds, or conf=, iou= and others"
-        )
-    return thresholds
 
 
 def _native(frame: Any) -> Any:
@@ -107,7 +99,7 @@ class Engine:
         **changes: Unpack[ThresholdChanges],
     ) -> None:
         self.model = file_name(model, "model", "the path of an ONNX model or an engine file")
-        self.thresholds = (Thresholds() if thresholds is None else _checked(thresholds)).changed(changes)
+        self.thresholds = (Thresholds() if thresholds is None else checked(thresholds)).changed(changes)
         self._core = _core.Engine(
             path=self.model,
             spec=spec_text(spec),
@@ -175,7 +167,7 @@ class Engine:
         Raises:
             InputError: a frame has the wrong shape or dtype or no pixels; the message says which. None was run then.
         """
-        kept = self.thresholds if thresholds is None else _checked(thresholds)
+        kept = self.thresholds if thresholds is None else checked(thresholds)
         color = text(color, "color", "bgr or rgb")
         if changes:
             kept = kept.changed(changes)

@@ -17,10 +17,14 @@ from .errors import InputError
 from .skeletons import skeleton_for
 from .sources import MAX_PIXELS, Frame, batches
 from .spec import ModelSpec
+from .thresholds import checked
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .engine import Engine
     from .results import Poses
+    from .thresholds import ThresholdChanges, Thresholds
 
 __all__ = ["CONF", "METRICS", "evaluate"]
 
@@ -56,13 +60,12 @@ def evaluate(
     images: str | Path,
     annotations: str | Path,
     *,
-    conf: float = CONF,
-    iou: float | None = None,
-    max_det: int | None = None,
+    thresholds: Thresholds | None = None,
     on_error: Callable[[InputError], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     max_pixels: int = MAX_PIXELS,
+    **changes: Unpack[ThresholdChanges],
 ) -> dict[str, float]:
     """Run an engine over annotated pictures and compute the ten COCO keypoint figures.
 
@@ -76,7 +79,8 @@ def evaluate(
         engine: the model; its batch size is used.
         images: folder of the pictures.
         annotations: COCO keypoint annotations, JSON.
-        conf, iou, max_det: thresholds of this run; None keeps the engine's.
+        thresholds: of this run, in place of the engine's own with ``conf`` at :data:`CONF`.
+        changes: fields of :class:`Thresholds` as keyword arguments, for this run alone.
         on_error: called for a picture that is missing or cannot be read, which is then left out of the evaluation;
             without it the error is raised.
         on_warning: called with a sentence about annotations that do not count as they might seem to; without it
@@ -90,9 +94,11 @@ def evaluate(
 
     Raises:
         InputError: the annotations are not COCO keypoint annotations or do not fit the model, nobody in them has an
-            area, the folder does not exist, or no picture could be used.
+            area, the folder does not exist, no picture could be used, or a threshold is out of its range.
+        TypeError: there is no such threshold.
         DeviceError: faster-coco-eval is not installed.
     """
+    own = engine.thresholds.changed({"conf": CONF}) if thresholds is None else checked(thresholds)
     folder = Path(images)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of pictures; give the folder the annotations speak of")
@@ -105,7 +111,7 @@ def evaluate(
     # Pictures by name, not by Sources' rules: a name with * or one that looks like a camera number is still a picture.
     paths = [_find(folder, name) for _, name in truth.images]
     with batches(paths, max(engine.batch, 1), on_error=on_error, progress=progress, max_pixels=max_pixels) as found:
-        used, results = _infer(found, truth, lambda frames: engine.infer(frames, conf=conf, iou=iou, max_det=max_det))
+        used, results = _infer(found, truth, lambda frames: engine.infer(frames, thresholds=own.changed(changes)))
     if not used:
         raise InputError(f"{folder}: none of the {len(paths)} annotated pictures could be used; check the folder")
     return _score(coco, truth, results, used, sigmas)

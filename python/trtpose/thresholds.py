@@ -10,7 +10,7 @@ from . import _core
 from ._checks import flag, real, whole
 from .errors import InputError
 
-__all__ = ["ThresholdChanges", "Thresholds"]
+__all__ = ["ThresholdChanges", "Thresholds", "checked"]
 
 _MAX_DET = 30_000
 """As many as NMS looks at."""
@@ -72,3 +72,16 @@ class Thresholds:
                 raise TypeError(f"unexpected keyword argument {name!r}")
         given = {name: value for name, value in cast("dict[str, Any]", changes).items() if value is not None}
         return Thresholds(**{**self.__dict__, **given}) if given else self
+
+
+def checked(thresholds: Any) -> Thresholds:
+    """Thresholds that a caller gave, if they are some.
+
+    Raises:
+        InputError: they are not.
+    """
+    if not isinstance(thresholds, Thresholds):
+        raise InputError(
+            f"thresholds is of type {type(thresholds).__name__}; give a trtpose.Thresholds, or conf=, iou= and others"
+        )
+    return thresholds

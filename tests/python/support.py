@@ -15,6 +15,7 @@ from trtpose.errors import InputError
 from trtpose.results import Poses
 from trtpose.skeletons import COCO
 from trtpose.spec import ModelSpec
+from trtpose.thresholds import Thresholds
 
 Frame = NDArray[np.uint8]
 
@@ -71,12 +72,13 @@ class FakeEngine:
         self.memory = {"weights": 1, "total": 1}
         self.timings: dict[str, float] = {}
         self.calls: list[int] = []
-        self.thresholds: list[dict[str, Any]] = []
+        self.thresholds: Thresholds = options.get("thresholds") or Thresholds()
+        self.given: list[dict[str, Any]] = []  # thresholds of each call
         self._answer = answer or (lambda frame: make_poses(1, frame.shape[:2], self.spec))
 
     def infer(self, batch: Sequence[Frame], **thresholds: Any) -> list[Poses]:
         self.calls.append(len(batch))
-        self.thresholds.append(thresholds)
+        self.given.append(thresholds)
         for frame in batch:
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
                 raise InputError(f"frame of shape {frame.shape}")

@@ -170,7 +170,7 @@ def test_engines_in_batches(small: tuple[Path, Path]):
     first, second = Opened(spec=spec, batch=2), Opened(spec=spec)
     result = check(first, second, pictures, conf=0.1, score=0.2, max_pixels=1 << 20)
     assert first.calls == second.calls == [2, 1]
-    assert first.thresholds[0] == {"conf": 0.1}
+    assert first.given[0] == {"conf": 0.1}
     assert result.matched == result.poses == 3
 
 

@@ -17,6 +17,7 @@ from support import spec_with
 from trtpose.errors import DeviceError, InputError
 from trtpose.evaluate import CONF, METRICS, evaluate, table
 from trtpose.skeletons import COCO
+from trtpose.thresholds import Thresholds
 
 pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
 
@@ -138,10 +139,27 @@ def test_thresholds_reach_the_engine(scene: Scene):
     engine = scene.engine()
     evaluate(engine, scene.folder, scene.write())
     evaluate(engine, scene.folder, scene.write(), conf=0.3, iou=0.5, max_det=20)
-    assert engine.thresholds == [
-        {"conf": CONF, "iou": None, "max_det": None},
-        {"conf": 0.3, "iou": 0.5, "max_det": 20},
+    evaluate(engine, scene.folder, scene.write(), thresholds=Thresholds(max_det=7, nms="oks"), agnostic=True)
+    assert engine.given == [
+        {"thresholds": Thresholds(conf=CONF)},
+        {"thresholds": Thresholds(conf=0.3, iou=0.5, max_det=20)},
+        {"thresholds": Thresholds(max_det=7, nms="oks", agnostic=True)},
     ]
+
+
+def test_an_engines_own_thresholds_are_kept_but_for_conf(scene: Scene):
+    scene.annotate(scene.add_picture(), *person(50, 50, 200))
+    engine = scene.engine(thresholds=Thresholds(conf=0.5, iou=0.4, max_det=50))
+    evaluate(engine, scene.folder, scene.write())
+    assert engine.given == [{"thresholds": Thresholds(conf=CONF, iou=0.4, max_det=50)}]
+
+
+def test_thresholds_that_are_none(scene: Scene):
+    scene.annotate(scene.add_picture(), *person(50, 50, 200))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'confidence'"):
+        scene.run(confidence=0.5)
+    with pytest.raises(InputError, match=r"thresholds is of type float; give a trtpose\.Thresholds"):
+        scene.run(thresholds=0.5)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])

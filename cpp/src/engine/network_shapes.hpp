@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/check.hpp"
+#include "core/limits.hpp"
 #include "trtpose/model_spec.hpp"
 #include "trtpose/session.hpp"
 
@@ -16,7 +17,7 @@ inline std::string size_text(Size size) { return text(size.height, "×", size.wi
 
 class NetworkShapes {
 public:
-    static constexpr int kMaxBatch = 1024, kMaxSide = 1 << 16;
+    static constexpr int kMaxBatch = 1024;
 
     /// Throws Error(model) for an input that is no picture and for profiles that are not its.
     NetworkShapes(const SessionInfo& info, const ModelSpec& spec)

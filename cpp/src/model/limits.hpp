@@ -2,9 +2,10 @@
 // What numbers in descriptions of models are taken for damage.
 #pragma once
 
+#include "core/limits.hpp"
+
 namespace trtpose {
 
-inline constexpr int kMaxSide = 1 << 16;  ///< pixels
 inline constexpr int kMaxKeypoints = 4096;
 
 }  // namespace trtpose

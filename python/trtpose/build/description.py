@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from .. import _core
 from ..formats.metadata import description
-from ..spec import METADATA_KEY
+from ..spec import METADATA_KEY, ModelSpec
 from . import engine_file, onnx_model
 from .compiler import Compiled
 from .onnx_precision import TypedNetwork
@@ -77,5 +77,5 @@ def _ultralytics_keys(
         "int8": asked == "int8",
     }
     values["args"] = {**args, **changed}
-    values["end2end"] = spec.get("layout") == "final"
+    values["end2end"] = ModelSpec.from_dict(spec).final
     return values

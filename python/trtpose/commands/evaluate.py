@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from .. import evaluate
 
     check_json(args.json, [Path(args.annotations), Path(args.model)])
-    conf = evaluate.CONF if args.conf is None else args.conf
+    args.conf = evaluate.CONF if args.conf is None else args.conf
     engine = options.open_engine(args)
     failures = 0
     warnings: list[str] = []
@@ -53,9 +53,7 @@ def run(args: argparse.Namespace) -> int:
             engine,
             args.images,
             args.annotations,
-            conf=conf,
-            iou=args.iou,
-            max_det=args.max_det,
+            thresholds=engine.thresholds,
             on_error=report,
             on_warning=note,
             progress=progress.at,
@@ -67,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             "backend": engine.backend,
             "precision": engine.precision,
         }
-        rest = {"imgsz": list(engine.imgsz), "conf": conf, "warnings": warnings}
+        rest = {"imgsz": list(engine.imgsz), "conf": args.conf, "warnings": warnings}
         write_json(args.json, {"metrics": metrics, **identity, **rest})
     if not args.quiet and args.json != "-":
         print(evaluate.table(metrics))

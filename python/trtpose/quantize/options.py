@@ -72,6 +72,19 @@ class Options:
         if self.batch < 1 or self.limit < 1:
             raise InputError(f"batch is {self.batch} and limit {self.limit}, expected at least 1")
 
+    @classmethod
+    def parse(cls, values: OptionValues) -> Options:
+        """Options from keyword arguments.
+
+        Raises:
+            InputError: as the constructor.
+            TypeError: there is no such option.
+        """
+        for name in values:
+            if name not in OptionValues.__optional_keys__:
+                raise TypeError(f"unexpected keyword argument {name!r}")
+        return cls(**values)
+
     @property
     def allowed_drop(self) -> float:
         """Points that may be lost: ``max_drop``, else the default of what is measured."""

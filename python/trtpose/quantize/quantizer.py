@@ -92,9 +92,10 @@ def quantize(
     Raises:
         ModelError: the network cannot be read or quantised.
         InputError: an option does not fit, or there are too few pictures.
+        TypeError: there is no such option.
         DeviceError: a package is missing.
     """
-    options = Options(**values)
+    options = Options.parse(values)
     say, tick = report or silent, progress or no_progress
     source = open_source(model, options.spec, options.imgsz)
     target = target_for(source, output, ".int8.onnx")

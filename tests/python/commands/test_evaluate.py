@@ -10,6 +10,7 @@ import pytest
 
 from command_support import Run, error_lines, real_run
 from support import FakeEngine, make_poses
+from trtpose.thresholds import Thresholds
 
 
 def annotations(folder: Path, names: list[str]) -> Path:
@@ -55,9 +56,9 @@ def test_eval(run: Run, photos: Path, tmp_path: Path, opened: list[FakeEngine]):
     assert data["metrics"]["APl"] == -1
     assert data["conf"] == 0.001
     assert sum(opened[0].calls) == 2
-    assert opened[0].thresholds[0]["conf"] == 0.001
+    assert opened[0].given[0]["thresholds"].conf == 0.001
     run("eval", "m.onnx", "--images", photos, "--annotations", truth, "--conf", "0.3", "--iou", "0.5", "--max-det", "9")
-    assert opened[1].thresholds[0] == {"conf": 0.3, "iou": 0.5, "max_det": 9}
+    assert opened[1].given[0]["thresholds"] == Thresholds(conf=0.3, iou=0.5, max_det=9)
 
 
 def test_eval_reports_missing_pictures_and_goes_on(run: Run, photos: Path, tmp_path: Path):

@@ -62,6 +62,6 @@ def test_calls_keep_the_thresholds_of_the_engine(run: Run, photos: Path, opened:
     """Those of the command line, ``--agnostic`` and ``--nms`` among them, were given to the engine."""
     run("infer", "m.onnx", photos, "--agnostic", "--nms", "oks")
     assert opened[0].options["thresholds"] == Thresholds(agnostic=True, nms="oks")
-    assert opened[0].thresholds[0] == {}
+    assert opened[0].given[0] == {}
     run("infer", "m.onnx", photos)
     assert opened[1].options["thresholds"] == Thresholds()

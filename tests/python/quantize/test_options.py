@@ -28,6 +28,8 @@ def test_options_that_do_not_fit(folder: Path, tmp_path: Path) -> None:
         given = {"output": tmp_path / "o.onnx", "cache": False, **options}
         with pytest.raises(InputError, match=message):
             quantize(model, pictures, **given)
+    with pytest.raises(TypeError, match=r"^unexpected keyword argument 'bogus'$"):
+        quantize(model, pictures, bogus=1)
     dynamic = models.write_small(tmp_path / "d.onnx", batch="n", dynamic=True)
     with pytest.raises(InputError, match="multiples of 16"):
         quantize(dynamic, pictures, imgsz=100, cache=False)
