@@ -8,7 +8,7 @@ SOURCES := $(shell git ls-files cpp python/bindings cmake CMakeLists.txt pyproje
     $(shell find python/trtpose -type d -not -name __pycache__)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python test-cpp lint stubs sanitize wheel-test wheels bench gpu-test gpu-bench findings clean
+.PHONY: help demo test test-python test-cpp lint stubs sanitize fuzz wheel-test wheels bench gpu-test gpu-bench findings clean
 
 help:
 	@echo "make demo        poses drawn on pictures, into $(OUT)/demo"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-cpp    the other half, or T=Suite or T=Suite.Name alone"
 	@echo "make lint        format, style, types, layers, sizes, stubs"
 	@echo "make sanitize    C++ tests under AddressSanitizer, UBSan and ThreadSanitizer"
+	@echo "make fuzz        S=60 seconds of every fuzz target, or T=onnx alone"
 	@echo "make wheel-test  build the wheel and try it in an empty environment, or WHEEL=dist/x.whl alone"
 	@echo "make wheels      wheels for other machines, into dist/"
 	@echo "make bench       CPU benchmarks, into benchmarks/results"
@@ -35,6 +36,11 @@ $(VENV)/.test: $(VENV)/.package
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.package
 	tools/setup.sh lint "$(VENV)"
+	@touch $@
+
+# Clang too, where it can be had; what lacks it is skipped and counted.
+$(VENV)/.fuzz: $(VENV)/.test
+	tools/setup.sh fuzz "$(VENV)"
 	@touch $@
 
 demo: $(VENV)/.package
@@ -58,6 +64,9 @@ stubs: $(VENV)/.lint
 sanitize: $(VENV)/.test
 	tools/cpp_tests.sh cpu-asan "$(VENV)"
 	tools/cpp_tests.sh cpu-tsan "$(VENV)"
+
+fuzz: $(VENV)/.fuzz
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) tools/fuzz.py --seconds "$(or $(S),60)" $(if $(J),--jobs "$(J)") $(T)
 
 wheel-test:
 	tools/wheel_test.sh $(if $(WHEEL),"$(WHEEL)" $(PYTHON))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# setup.sh package|test|lint VENV: bring a machine with Python 3.10 or newer and a C++17 compiler to where the rest works.
+# setup.sh package|test|lint|fuzz VENV: bring a machine with Python 3.10 or newer and a C++17 compiler to where the rest works.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=$1 venv=$2
@@ -24,6 +24,19 @@ need_apt() {
     fi
 }
 
+# Clang with libFuzzer, whose package bears the version. Without it the native targets are skipped, so nothing fails here.
+try_clang() {
+    local version
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
+    if ! command -v clang++ >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang || return 0
+    fi
+    [ ! -e "$(clang++ -print-resource-dir)/include/fuzzer/FuzzedDataProvider.h" ] || return 0
+    version=$(clang++ -dumpversion)
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "libclang-rt-${version%%.*}-dev" || true
+}
+
 pip() { "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
 
 need_apt
@@ -39,5 +52,6 @@ case $what in
         ;;
     test) pip install --group test ;;
     lint) pip install --group lint ;;
-    *) echo "usage: setup.sh package|test|lint VENV" >&2; exit 2 ;;
+    fuzz) try_clang; pip install --group fuzz ;;
+    *) echo "usage: setup.sh package|test|lint|fuzz VENV" >&2; exit 2 ;;
 esac

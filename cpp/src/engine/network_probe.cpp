@@ -10,8 +10,6 @@
 
 namespace trtpose {
 
-NetworkProbe::~NetworkProbe() = default;
-
 namespace {
 
 /// Numbers from 0 to 1, the same ones always.

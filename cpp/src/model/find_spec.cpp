@@ -139,6 +139,8 @@ void check_input(const ModelFile& file) {
 
 }  // namespace
 
+NetworkProbe::~NetworkProbe() = default;
+
 FoundSpec find_spec(const ModelFile& file, const std::string& given, NetworkProbe* probe) {
     require(!file.inputs.empty() && !file.outputs.empty(), ErrorCode::model, file.path,
             ": its inputs and outputs are not known without the library that made it");
