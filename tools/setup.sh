@@ -48,7 +48,7 @@ case $what in
     package)
         # Not isolated: the build then sees the same OpenVINO that the package runs with.
         pip install cmake ninja $("$venv/bin/python" tools/build_requires.py)
-        pip install --no-build-isolation --editable ".[eval,opencv]" --config-settings "build-dir=build/editable"
+        pip install --no-build-isolation --editable ".[eval,opencv,video]" --config-settings "build-dir=build/editable"
         ;;
     test) pip install --group test ;;
     lint) pip install --group lint ;;

@@ -35,14 +35,28 @@ PY
 }
 video() {
     "$work/env/bin/python" - "$work/v.mp4" <<'PY'
-import sys, cv2, numpy
+import pathlib, sys, numpy
+from trtpose.sinks.video import Video
+from trtpose.sources import Frame, Sources
+image = numpy.zeros((48, 64, 3), numpy.uint8)
+frames = [Frame(image, "v", fps=10.0, time=index / 10) for index in range(5)]
+video = Video(pathlib.Path(sys.argv[1]), 64, 48, frames[0])
+for frame in frames:
+    video.add(image, frame)
+video.close()
+with Sources([sys.argv[1]]) as read:
+    assert [(frame.error, frame.time) for frame in read] == [(None, frame.time) for frame in frames]
+PY
+}
+# Without PyAV the sentence that says what to install.
+no_video() {
+    : >"$work/none.mp4"
+    "$work/env/bin/python" - "$work/none.mp4" <<'PY'
+import sys
 from trtpose.sources import Sources
-writer = cv2.VideoWriter(sys.argv[1], cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
-for _ in range(5):
-    writer.write(numpy.zeros((48, 64, 3), numpy.uint8))
-writer.release()
 with Sources([sys.argv[1]]) as frames:
-    assert [frame.error for frame in frames] == [None] * 5
+    (frame,) = frames
+assert "pip install av" in str(frame.error), frame.error
 PY
 }
 done_with() { passed=$((passed + 1)); echo "    ok, $(size) MB"; }
@@ -51,6 +65,9 @@ for opencv in opencv-python opencv-python-headless opencv-contrib-python opencv-
     echo "=== $opencv, then trtpose"
     environment "$opencv"
     add "$wheel"
+    check && whole && no_video && demo && done_with
+    echo "=== $opencv, then trtpose[video]"
+    add "$wheel[video]"
     check && whole && video && demo && done_with
 done
 echo "=== trtpose alone"
@@ -58,9 +75,13 @@ environment "$wheel"
 check && demo
 ! "$work/env/bin/python" -c "import cv2" 2>/dev/null
 done_with
+echo "=== trtpose[video]"
+environment "$wheel[video]"
+! "$work/env/bin/python" -c "import cv2" 2>/dev/null
+check && video && demo && done_with
 echo "=== trtpose[opencv]"
 environment "$wheel[opencv]"
-check && whole && video && demo && done_with
+check && whole && demo && done_with
 echo "=== the variant +gpu"
 environment "$gpu"
 check

@@ -2,8 +2,8 @@
 """OpenCV, if one is installed.
 
 There are four distributions of it on PyPI, each of which overwrites the files of the others, so trtpose requires none
-and takes whichever is there. Without one, Pillow reads and writes pictures and :mod:`trtpose._paint` draws; videos,
-cameras and streams need OpenCV.
+and takes whichever is there. Without one, Pillow reads and writes pictures and :mod:`trtpose._paint` draws; cameras
+need OpenCV.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _terminate(*_: object) -> NoReturn:
 
 
 def _quiet_libraries() -> None:
-    """Errors are ours to report; FFmpeg's own lines on them come on top. Read by OpenCV when a video is opened."""
+    """Errors are ours to report; FFmpeg's own lines on them come on top. Read by OpenCV when a camera is opened."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 

@@ -190,7 +190,7 @@ def _missing(info: dict[str, Any], machine: Gpus) -> list[dict[str, str]]:
     if not info["gpu"]["devices"]:
         add("GPU", "to run engines", str(info["gpu"]["problem"]))
     if info["opencv"]["problem"]:
-        add("OpenCV", "to read videos, cameras and streams", str(info["opencv"]["problem"]))
+        add("OpenCV", "to read cameras", str(info["opencv"]["problem"]))
     for backend in info["backends"]:
         # Those of TensorRT are told by what is found below.
         if not backend["available"] and backend["name"] == "openvino":

@@ -64,23 +64,56 @@ def test_the_demo_without_opencv(tmp_path: Path):
         assert np.abs(mine.astype(int) - plain).mean() > 3.0
 
 
-def test_a_video_needs_opencv(tmp_path: Path):
-    video = write_video(tmp_path / "v.mp4")
+def test_a_video_needs_no_opencv(tmp_path: Path):
+    video = write_video(tmp_path / "v.mp4", frames=3)
     model = Path(_opencv.__file__).parent / "data" / "demo.onnx"
-    done = trtpose(BLOCKED, "infer", model, video, "--json", tmp_path / "out.json")
+    out, report = tmp_path / "out", tmp_path / "out.json"
+    done = trtpose(BLOCKED, "infer", model, video, "--out", out, "--json", report)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(poses_in(report)) == 3
+    assert [path.name for path in out.iterdir()] == ["v.mp4"]
+
+
+def test_a_camera_needs_opencv(tmp_path: Path):
+    model = Path(_opencv.__file__).parent / "data" / "demo.onnx"
+    done = trtpose(BLOCKED, "infer", model, "0", "--json", tmp_path / "out.json")
     assert done.returncode == 1
-    assert "v.mp4: reading a video, camera or stream: needs OpenCV, which is not installed" in done.stderr
+    assert "camera 0: reading a camera: needs OpenCV, which is not installed" in done.stderr
     assert "pip install opencv-python-headless" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sys.modules['av'] = None", "which is not installed"),
+        ("sys.path.insert(0, 'broken')", "which does not load (libavcodec.so.62: cannot open shared object file)"),
+    ],
+)
+def test_a_video_needs_pyav(tmp_path: Path, text: str, said: str):
+    (tmp_path / "broken" / "av").mkdir(parents=True)
+    (tmp_path / "broken" / "av" / "__init__.py").write_text(
+        "raise ImportError('libavcodec.so.62: cannot open shared object file')\n"
+    )
+    code = f"import sys; {text.replace('broken', str(tmp_path / 'broken'))}; {PLAIN}"
+    model = Path(_opencv.__file__).parent / "data" / "demo.onnx"
+    still, video = write_picture(tmp_path / "p.png"), write_video(tmp_path / "v.mp4")
+    assert trtpose(code, "infer", model, still, "--json", tmp_path / "out.json").returncode == 0
+    done = trtpose(code, "infer", model, still, video, "--json", tmp_path / "out.json")
+    assert done.returncode == 1
+    assert (
+        f"v.mp4: reading a video or stream needs the package av, {said}; install it with: pip install av" in done.stderr
+    )
+    assert len(poses_in(tmp_path / "out.json")) == 1
 
 
 def test_an_opencv_that_does_not_load(tmp_path: Path):
     (tmp_path / "cv2").mkdir()
     (tmp_path / "cv2" / "__init__.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
     model = Path(_opencv.__file__).parent / "data" / "demo.onnx"
-    still, video = write_picture(tmp_path / "p.png"), write_video(tmp_path / "v.mp4")
+    still = write_picture(tmp_path / "p.png")
     done = trtpose(PLAIN, "infer", model, still, "--json", tmp_path / "out.json", PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    done = trtpose(PLAIN, "infer", model, video, "--json", tmp_path / "out.json", PYTHONPATH=str(tmp_path))
+    done = trtpose(PLAIN, "infer", model, "0", "--json", tmp_path / "out.json", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert "does not load (libGL.so.1: cannot open shared object file)" in done.stderr
 

@@ -64,6 +64,12 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="times to open a broken stream again (default: 3)",
     )
+    parser.add_argument(
+        "--transport",
+        choices=("tcp", "udp"),
+        default="tcp",
+        help="how a server of rtsp:// is asked to send: udp loses pictures rather than wait (default: tcp)",
+    )
     parser.add_argument("--max-frames", type=count, metavar="N", help="stop after this many frames")
     parser.add_argument("--quiet", "-q", action="store_true", help="no line per picture and no progress bar")
 
@@ -73,7 +79,7 @@ def run(args: argparse.Namespace, seen: Callable[[Poses], None] | None = None) -
     from ..sinks.pictures import Pictures
     from ..sources import Sources
 
-    sources = Sources(args.source, policy=args.stream, reconnect=args.reconnect)
+    sources = Sources(args.source, policy=args.stream, reconnect=args.reconnect, transport=args.transport)
     made: list[Path] = []
     try:
         pictures: Pictures | None = None
@@ -156,12 +162,12 @@ class _Run:
                 for frame, found in _infer_batch(self._engine, batch):
                     self._take(frame, found)
             self._end_video()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit) as stop:
             if not self._live:
                 raise
-            # A camera has no end of its own: Ctrl-C is how a recording is stopped, and what was recorded is kept.
+            # A camera has no end of its own: a signal is how a recording is stopped, and what was recorded is kept.
             self._end_video()
-            return INTERRUPTED
+            return stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else INTERRUPTED
         return 1 if self._failures else 0
 
     def _say_left_out(self) -> None:
@@ -185,7 +191,7 @@ class _Run:
                 continue
             self._live = frame.live
             if len(self._sources) == 1:
-                self._progress.expect(self._expected(frame.total))
+                self._progress.expect(self._expected(frame))
             batch.append(frame)
             done += 1
             last = self._max_frames is not None and done >= self._max_frames
@@ -197,8 +203,12 @@ class _Run:
                 return
         yield batch
 
-    def _expected(self, total: int | None) -> int | None:
-        """Frames to come in all, where the source has so many."""
+    def _expected(self, frame: Frame) -> int | None:
+        """Frames to come in all; where the source has no count, as many as its length leaves room for at the rate so
+        far, which is right at its end."""
+        total = frame.total
+        if total is None and frame.length and frame.time:
+            total = max(frame.index + 1, round((frame.index + 1) * frame.length / (frame.time + (frame.duration or 0))))
         if self._max_frames is None:
             return total
         return self._max_frames if total is None else min(total, self._max_frames)
@@ -240,8 +250,7 @@ class _Run:
         if video is None:
             return
         if self._pictures is not None:
-            note = self._pictures.end_video()
-            if note:
+            for note in self._pictures.end_video():
                 warn(note, self._progress)
         self._say(f"{video.source}: {counted(video.poses, 'pose')} in {counted(video.frames, 'frame')}")
 

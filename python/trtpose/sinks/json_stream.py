@@ -51,6 +51,8 @@ class JsonStream:
         entry: dict[str, Any] = {"source": frame.source}
         if frame.is_video:
             entry["frame"] = frame.index
+            if frame.time is not None:
+                entry["time"] = round(frame.time, 6)
         entry.update(poses.to_dict())
         self._write(("\n" if self._first else ",\n") + json.dumps(entry, allow_nan=False))
         self._first = False

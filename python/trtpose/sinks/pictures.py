@@ -29,6 +29,7 @@ class Pictures:
 
     def __init__(self, folder: Path, sources: Sources) -> None:
         self._folder = folder
+        self._sources = sources
         # Of each source the name of a picture, and that of a video; both where the source has yet to tell.
         self._names: list[tuple[str, str]] = []
         taken: set[str] = set()
@@ -70,8 +71,9 @@ class Pictures:
         if frame.is_video:
             if self._video is None or self._video.target != target:
                 self.end_video()
-                self._video = Video(target, drawn.shape[1], drawn.shape[0], frame.fps)
-            self._video.add(drawn)
+                source = self._sources.video_file(frame.position)
+                self._video = Video(target, drawn.shape[1], drawn.shape[0], frame, source)
+            self._video.add(drawn, frame)
             return
         data = encode(target.suffix.lower(), drawn)
         if data is None:
@@ -80,10 +82,10 @@ class Pictures:
             )
         write_bytes(target, data)
 
-    def end_video(self) -> str:
+    def end_video(self) -> list[str]:
         """Close the video being written, if there is one, and give it its name; what :meth:`Video.close` says."""
         video, self._video = self._video, None
-        return "" if video is None else video.close()
+        return [] if video is None else video.close()
 
     def drop_video(self) -> None:
         """Leave nothing of the video being written, if there is one."""

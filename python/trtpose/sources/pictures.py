@@ -20,7 +20,6 @@ from .picture_head import TRUNCATED, BadPictureError, Head
 
 __all__ = [
     "MAX_PIXELS",
-    "OPEN_TIMEOUT_MS",
     "PICTURES",
     "check_array",
     "decode_picture",
@@ -41,7 +40,6 @@ MAX_PIXELS = 1 << 28
 """Pictures and videos of more pixels (268 million, 768 MiB decoded) are refused before they are decoded."""
 
 _MAX_FILE = 1 << 30
-OPEN_TIMEOUT_MS = 10_000
 
 
 def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:

@@ -3,58 +3,43 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._files import describe
-from .._opencv import cv2, require_opencv
 from ..errors import DeviceError, InputError
+from .camera import Camera
+from .capture import Capture, OpenError
 from .channel import Channel, ClosedError
 from .frame import Frame
-from .opencv_log import quiet
-from .pictures import OPEN_TIMEOUT_MS, check_array, decode_picture, is_text, open_regular, read_picture
+from .pictures import check_array, decode_picture, open_regular, read_picture
 from .plan import STILL, Item
-from .web import UnreachableError, fetch_picture
+from .video import Video
+from .web import fetch_picture
 
 __all__ = ["Reader"]
 
-
-_READ_TIMEOUT_MS = 10_000
 
 _PAUSE = 0.5
 """Seconds before a broken stream is opened again, doubled at each attempt."""
 
 
-class _Shown:
-    """When frames are shown. The count of a container is exact in some and in others its length times its rate, which
-    is too many where the rate varies; then the time of the last frame tells whether the file is whole."""
-
-    def __init__(self) -> None:
-        self._last = self._step = 0.0
-
-    def add(self, milliseconds: float) -> None:
-        self._last, self._step = milliseconds, milliseconds - self._last
-
-    def reaches(self, total: int, fps: float | None) -> bool:
-        """Whether the frames last about as long as `total` of them would at the rate."""
-        return fps is not None and self._last + self._step >= 0.95 * total / fps * 1e3
-
-
 class Reader:
     """What the decoder thread does."""
 
-    def __init__(self, plan: list[Item], channel: Channel, policy: str, reconnect: int, max_pixels: int) -> None:
+    def __init__(
+        self, plan: list[Item], channel: Channel, policy: str, reconnect: int, max_pixels: int, transport: str
+    ) -> None:
         self._plan = plan
         self._channel = channel
         self._policy = policy
         self._reconnect = reconnect
         self._max_pixels = max_pixels
+        self._transport = transport
 
     def run(self) -> None:
         try:
@@ -92,7 +77,7 @@ class Reader:
             start = time.perf_counter()
             try:
                 data = fetch_picture(item.value)
-            except UnreachableError as error:
+            except OpenError as error:
                 if not error.passing or attempt == self._reconnect:
                     again = f" ({attempt} more tries)" if attempt else ""
                     problem = InputError(f"{item.name}: {error}{again}")
@@ -117,16 +102,10 @@ class Reader:
         if self._channel.wait_closed(min(_PAUSE * 2.0**attempts, 8.0)):
             raise ClosedError
 
-    def _open(self, item: Item) -> Any:
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
-        with quiet():
-            if item.kind == "camera":
-                return cv2.VideoCapture(item.value)
-            try:
-                # Named, since OpenCV would otherwise also try a name with digits as the first of a row of pictures.
-                return cv2.VideoCapture(item.value, cv2.CAP_FFMPEG, timeouts)
-            except cv2.error:
-                return cv2.VideoCapture(item.value, cv2.CAP_ANY)
+    def _open(self, item: Item) -> Capture:
+        if item.kind == "camera":
+            return Camera(item.value)
+        return Video(item.value, stream=item.kind == "stream", transport=self._transport)
 
     def _fail(self, item: Item, text: str, index: int, live: bool) -> None:
         error = InputError(f"{item.name}: {text}")
@@ -138,10 +117,6 @@ class Reader:
 
     def _video(self, item: Item) -> None:
         live = item.kind == "camera"
-        if item.kind != "camera" and not is_text(item.value):
-            # OpenCV 5 crashes on such a string.
-            self._fail(item, "the name is not valid UTF-8, which OpenCV needs; rename the file", 0, live)
-            return
         if item.kind == "video":
             try:
                 os.close(open_regular(item.value, os.O_RDONLY))
@@ -151,80 +126,94 @@ class Reader:
             except OSError as error:
                 self._fail(item, f"cannot be read ({describe(error)}); check the file and its permissions", 0, live)
                 return
-        try:
-            require_opencv("reading a video, camera or stream")
-        except DeviceError as error:
-            self._fail(item, str(error), 0, live)
-            return
-        retries, index = 0, 0
+        retries, index, begin = 0, 0, time.monotonic()
         while True:
-            capture = self._open(item)
+            before, problem = index, ""
             try:
-                before = index
-                if capture.isOpened():
-                    index, live, done = self._read(item, capture, index)
-                    if done:
-                        return
-                elif item.kind != "stream":
-                    what = {"camera": "no such camera, or it is in use; check the number"}
-                    self._fail(item, what.get(item.kind, "not a video that can be read; check the file"), index, live)
+                capture = self._open(item)
+            except DeviceError as error:
+                self._fail(item, str(error), index, live)
+                return
+            except OpenError as error:
+                if not error.passing:
+                    self._fail(item, str(error), index, live)
                     return
-            finally:
-                with quiet():
-                    capture.release()
+                problem = str(error)
+            else:
+                try:
+                    begin = time.monotonic() if index == 0 else begin
+                    index, live, done = self._read(item, capture, index, time.monotonic() - begin)
+                finally:
+                    capture.close()
+                if done:
+                    return
             # Only streams come here: never opened, or broken off.
             if index > before:
                 retries = 0
             if retries >= self._reconnect:
-                what = "the stream broke off" if index else "the stream cannot be opened"
-                again = f" ({retries} more tries)" if retries else ""
-                self._fail(item, f"{what}{again}; check the address and the network", index, live)
+                self._fail(item, _given_up(index, retries, problem), index, live)
                 return
             self._pause(retries)
             retries += 1
 
-    def _read(self, item: Item, capture: Any, index: int) -> tuple[int, bool, bool]:
-        """Give out the frames of an open capture; the next index, whether it is live, whether the source is done."""
-        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        total = round(count) if math.isfinite(count) and 0 < count < 1e9 else None
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        fps = float(rate) if math.isfinite(rate) and 0 < rate <= 1000 else None
-        live = item.kind == "camera" or (item.kind == "stream" and total is None)
-        if live:
-            total = None
-        width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
-        if width * height > self._max_pixels:
-            self._fail(
-                item,
-                f"{width:.0f}x{height:.0f} pixels are more than the {self._max_pixels} that are decoded",
-                index,
-                live,
-            )
+    def _read(self, item: Item, capture: Capture, index: int, late: float) -> tuple[int, bool, bool]:
+        """Give out the frames of an open capture, `late` seconds after those of the first connection; the next index,
+        whether it is live, whether the source is done."""
+        live = capture.live
+        kept = Frame(
+            None,
+            item.name,
+            is_video=True,
+            live=live,
+            fps=capture.fps,
+            total=capture.total,
+            position=item.position,
+            length=capture.length,
+            time_base=capture.time_base,
+            sound=capture.sound,
+        )
+        if self._too_large(item, capture.width, capture.height, index, live):
             return index, live, True
-        first = index
-        shown = _Shown()
-        while True:
-            start = time.perf_counter()
-            try:
-                good, image = capture.read()
-            except cv2.error:
-                good, image = False, None
-            if not good or image is None or image.size == 0:
-                break
-            if image.ndim == 2:
-                image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-            elapsed = (time.perf_counter() - start) * 1e3
-            frame = Frame(image, item.name, index, True, live, fps, total, None, elapsed, item.position)
-            self._channel.put(frame, replace=live and self._policy == "latest")
-            shown.add(capture.get(cv2.CAP_PROP_POS_MSEC))
-            index += 1
+        start = time.perf_counter()
+        try:
+            for shot in capture.shots():
+                height, width = shot.image.shape[:2]
+                if self._too_large(item, width, height, index, live):
+                    return index, live, True
+                elapsed = (time.perf_counter() - start) * 1e3
+                moment = shot.time + late if live else shot.time
+                frame = replace(
+                    kept,
+                    image=shot.image,
+                    index=index,
+                    read_ms=elapsed,
+                    time=moment,
+                    duration=shot.duration,
+                    origin=shot.origin,
+                )
+                self._channel.put(frame, replace=live and self._policy == "latest")
+                index += 1
+                start = time.perf_counter()
+        except InputError as error:
+            self._fail(item, str(error), index, live)
+            return index, live, True
         if item.kind == "stream" and live:
             return index, live, False
-        read = index - first
-        if item.kind == "camera":
-            self._fail(item, "the camera gives no more frames; check its connection", index, live)
-        elif read == 0:
-            self._fail(item, "holds no frame that can be decoded; check the file", index, live)
-        elif total is not None and total - read > max(5, 0.05 * total) and not shown.reaches(total, fps):
-            self._fail(item, f"ends after {read} of {total} frames; the file is cut off or damaged", index, live)
+        problem = capture.problem()
+        if problem:
+            self._fail(item, problem, index, live)
         return index, live, True
+
+    def _too_large(self, item: Item, width: int, height: int, index: int, live: bool) -> bool:
+        if width * height <= self._max_pixels:
+            return False
+        text = f"{width}x{height} pixels are more than the {self._max_pixels} that are decoded"
+        self._fail(item, text, index, live)
+        return True
+
+
+def _given_up(frames: int, retries: int, problem: str) -> str:
+    """What to say of a stream that is not opened again."""
+    what = "the stream broke off" if frames else "the stream cannot be opened"
+    again = f" ({retries} more tries)" if retries else ""
+    return f"{what}{again}; {problem or 'check the address and the network'}"

@@ -39,6 +39,7 @@ class Sources:
         policy: for cameras and streams, ``latest`` gives the newest frame and drops those that came in meanwhile,
             ``every`` gives all of them and may lag behind. Files always give every frame.
         reconnect: how often a stream that breaks off is opened again, with growing pauses.
+        transport: how an RTSP server is asked to send, ``tcp`` or ``udp``.
         max_pixels: larger pictures and videos are refused, see :data:`MAX_PIXELS`.
 
     Raises:
@@ -53,12 +54,15 @@ class Sources:
         depth: int = 4,
         policy: str = "latest",
         reconnect: int = 3,
+        transport: str = "tcp",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         if depth < 1:
             raise InputError(f"depth is {depth}, expected at least 1 frame")
         if policy not in ("latest", "every"):
             raise InputError(f"policy is {policy!r}, expected latest or every")
+        if transport not in ("tcp", "udp"):
+            raise InputError(f"transport is {transport!r}, expected tcp or udp")
         if isinstance(items, (str, bytes, os.PathLike, int, np.integer, np.ndarray)) or not isinstance(items, Iterable):
             items = [items]
         plan: list[Item] = []
@@ -68,7 +72,7 @@ class Sources:
         if not plan:
             raise InputError("no source was given; name a picture, a folder, a video, a camera or an address")
         numbered = [Item(item.kind, item.value, item.name, position) for position, item in enumerate(plan)]
-        self._set_up(numbered, depth, policy, reconnect, max_pixels)
+        self._set_up(numbered, depth, policy, reconnect, max_pixels, transport)
         self._left_out = left_out
 
     @classmethod
@@ -79,12 +83,15 @@ class Sources:
         sources._set_up(items, depth, "every", 0, max_pixels)
         return sources
 
-    def _set_up(self, plan: list[Item], depth: int, policy: str, reconnect: int, max_pixels: int) -> None:
+    def _set_up(
+        self, plan: list[Item], depth: int, policy: str, reconnect: int, max_pixels: int, transport: str = "tcp"
+    ) -> None:
         self._plan = plan
         self._left_out: list[str] = []
         self._policy = policy
         self._reconnect = reconnect
         self._max_pixels = max_pixels
+        self._transport = transport
         self._channel = Channel(depth, 512 << 20)
         self._thread: threading.Thread | None = None
 
@@ -101,6 +108,11 @@ class Sources:
     def files(self) -> list[Path]:
         """The sources that are files, in order."""
         return [Path(item.value) for item in self._plan if item.kind in ("picture", "video")]
+
+    def video_file(self, position: int) -> Path | None:
+        """The file of the source of that number, where it is taken for a video."""
+        item = self._plan[position]
+        return Path(item.value) if item.kind == "video" else None
 
     @property
     def left_out(self) -> list[str]:
@@ -140,7 +152,7 @@ class Sources:
     def __iter__(self) -> Iterator[Frame]:
         if self._thread is None:
             # The thread must not keep this object alive, or dropping it half read would leave it running.
-            reader = Reader(self._plan, self._channel, self._policy, self._reconnect, self._max_pixels)
+            reader = Reader(self._plan, self._channel, self._policy, self._reconnect, self._max_pixels, self._transport)
             self._thread = threading.Thread(target=reader.run, name="trtpose-sources", daemon=True)
             self._thread.start()
         while (frame := self._channel.get()) is not None:

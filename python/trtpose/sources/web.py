@@ -12,23 +12,16 @@ from collections.abc import Generator
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from .capture import OpenError
 from .headers import looks_like_picture
 
-__all__ = ["UnreachableError", "fetch_picture", "is_web"]
+__all__ = ["failure", "fetch_picture", "is_web", "refusal"]
 
 _TIMEOUT = 10.0
 _MAX_FILE = 1 << 30
 _HEAD = 4096
 
 _STREAMS = ("video/", "audio/", "multipart/")
-
-
-class UnreachableError(Exception):
-    """Why an address gives nothing, without its name; ``passing`` where it may do so later."""
-
-    def __init__(self, text: str, *, passing: bool = False) -> None:
-        super().__init__(text)
-        self.passing = passing
 
 
 def is_web(address: str) -> bool:
@@ -39,7 +32,7 @@ def fetch_picture(address: str) -> bytes | None:
     """The picture that an address answers with, or None where it answers with something else to be read as a stream.
 
     Raises:
-        UnreachableError: it gives nothing, or a page.
+        OpenError: it gives nothing, or a page.
     """
     with _opened(address) as reply:
         kind = str(reply.headers.get_content_type() if reply.headers.get("Content-Type") else "").lower()
@@ -48,11 +41,11 @@ def fetch_picture(address: str) -> bytes | None:
         head = reply.read(_HEAD)
         if not kind.startswith("image/") and not looks_like_picture(head):
             if kind == "text/html":
-                raise UnreachableError("answers with a page (text/html), no picture and no video; check the address")
+                raise OpenError("answers with a page (text/html), no picture and no video; check the address")
             return None
         data = head + reply.read(_MAX_FILE + 1 - len(head))
     if len(data) > _MAX_FILE:
-        raise UnreachableError(f"more than the {_MAX_FILE} bytes that are read of a picture")
+        raise OpenError(f"more than the {_MAX_FILE} bytes that are read of a picture")
     return data
 
 
@@ -64,9 +57,9 @@ def _opened(address: str) -> Generator[Any]:
             yield reply
     except urllib.error.HTTPError as error:
         error.close()
-        raise _refusal(error.code, error.reason) from None
+        raise refusal(error.code, error.reason) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise _failure(error) from None
+        raise failure(error) from None
 
 
 def _opener(address: str) -> tuple[str, urllib.request.OpenerDirector]:
@@ -82,23 +75,25 @@ def _opener(address: str) -> tuple[str, urllib.request.OpenerDirector]:
     return plain, urllib.request.build_opener(basic, digest)
 
 
-def _refusal(code: int, reason: object) -> UnreachableError:
+def refusal(code: int, reason: object) -> OpenError:
+    """What a status of HTTP or RTSP means, without the address."""
     said = f"the server answers {code} ({reason})" if reason else f"the server answers {code}"
     if code in (401, 403, 407):
-        return UnreachableError(f"{said}; check the user and the password in the address")
+        return OpenError(f"{said}; check the user and the password in the address")
     if code in (408, 425, 429) or code >= 500:
-        return UnreachableError(f"{said}; the address is known but not served now, try again later", passing=True)
-    return UnreachableError(f"{said}; check the address")
+        return OpenError(f"{said}; the address is known but not served now, try again later", passing=True)
+    return OpenError(f"{said}; check the address")
 
 
-def _failure(error: Exception) -> UnreachableError:
+def failure(error: Exception) -> OpenError:
+    """Why nothing was answered, without the address."""
     reason = getattr(error, "reason", error)
     if isinstance(reason, ConnectionRefusedError):
-        return UnreachableError("the connection is refused; check the port, and whether the server runs", passing=True)
+        return OpenError("the connection is refused; check the port, and whether the server runs", passing=True)
     if isinstance(reason, socket.gaierror):
-        return UnreachableError("no such host; check the name in the address and the network", passing=True)
+        return OpenError("no such host; check the name in the address and the network", passing=True)
     if isinstance(reason, TimeoutError):
-        return UnreachableError(
-            f"no answer within {_TIMEOUT:.0f} seconds; check the address and the network", passing=True
-        )
-    return UnreachableError(f"cannot be fetched ({reason}); check the address and the network", passing=True)
+        return OpenError(f"no answer within {_TIMEOUT:.0f} seconds; check the address and the network", passing=True)
+    # A library's text may name the address, with its password.
+    text = getattr(reason, "strerror", None) or reason
+    return OpenError(f"cannot be fetched ({text}); check the address and the network", passing=True)

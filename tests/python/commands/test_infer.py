@@ -179,8 +179,6 @@ class Camera:
 def test_a_recording_of_a_camera_is_stopped_by_ctrl_c_and_kept(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from trtpose.sources import reader
-
     seen: list[int] = []
     real = cv2.VideoCapture
 
@@ -191,7 +189,7 @@ def test_a_recording_of_a_camera_is_stopped_by_ctrl_c_and_kept(
         return make_poses(2, frame.shape[:2])
 
     with monkeypatch.context() as patch:
-        patch.setattr(reader.cv2, "VideoCapture", lambda *a: Camera() if a[:1] == (0,) else real(*a))
+        patch.setattr(cv2, "VideoCapture", lambda *a: Camera() if a[:1] == (0,) else real(*a))
         out, report = tmp_path / "out", tmp_path / "j.json"
         status, text, err = run("infer", "m.onnx", "0", "--out", out, "--json", report, "--batch", "3", answer=answer)
     assert status == 130

@@ -3,19 +3,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
+import itertools
+import json
 import os
 import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from av_videos import times_of
 from command_support import files
-from support import write_picture, write_video
+from support import encoded, write_picture, write_video
 
 _DRIVER = """
 import signal
@@ -67,6 +73,53 @@ def test_an_interrupted_run_leaves_no_partial_file(tmp_path: Path, number: int, 
     assert "Traceback" not in err
     assert files(out) == ["0.png", "1.png", "2.png"]
     assert files(tmp_path) == sorted(["photos", "out", *files(photos), *files(out)])
+
+
+class Mjpeg(http.server.BaseHTTPRequestHandler):
+    """A camera of 10 pictures a second that pauses for a second after the fifth."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        self.end_headers()
+        data = encoded(".jpg")
+        with contextlib.suppress(OSError):
+            for index in range(10_000):
+                self.wfile.write(b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
+                self.wfile.write(data + b"\r\n")
+                time.sleep(1.0 if index == 5 else 0.1)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_recording_ends_with_a_signal_and_is_whole(tmp_path: Path, number: int, status: int):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mjpeg) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        out, report = tmp_path / "out", tmp_path / "j.json"
+        address = f"http://127.0.0.1:{server.server_port}/live"
+        process = start("infer", "m.onnx", address, "--out", out, "--json", report, "--stream", "every")
+        deadline = time.monotonic() + 60
+        while not any(name.endswith(".part.mp4") for name in files(out)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(2.4)
+        process.send_signal(number)
+        text, err = process.communicate(timeout=30)
+        server.shutdown()
+    assert (process.returncode, err) == (status, "")
+    (name,) = files(out)
+    times, _ = times_of(out / name)
+    entries = json.loads(report.read_text())["images"]
+    assert text.endswith(f" poses in {len(entries)} frames\n")
+    assert len(times) == len(entries) > 10
+    assert times == pytest.approx([entry["time"] for entry in entries], abs=1e-3)
+    assert times[0] == 0
+    gaps = sorted(after - before for before, after in itertools.pairwise(times))
+    # As they came: the pause is in it, less what a loaded machine was late before.
+    assert gaps[-1] > 0.6
+    assert times[-1] > 1.5
 
 
 def test_a_reader_that_goes_away(tmp_path: Path):

@@ -164,11 +164,13 @@ def test_a_stack_of_frames():
 
 def test_names_that_are_not_text(tmp_path: Path):
     folder = os.fsencode(tmp_path)
-    for name in (b"\xff\xfe.jpg", b"\xff.avi"):
+    video = write_video(tmp_path / "v.avi", frames=2)
+    for name, data in ((b"\xff\xfe.jpg", encoded(".jpg")), (b"\xff.avi", video.read_bytes())):
         with open(os.path.join(folder, name), "wb") as file:  # noqa: PTH118, PTH123
-            file.write(encoded(".jpg"))
+            file.write(data)
+    video.unlink()
     frames = read_all(tmp_path)
-    assert [f.error is None for f in frames] == [False, True]
+    assert [(f.error, f.is_video) for f in frames] == [(None, True), (None, True), (None, False)]
 
 
 def test_files_by_name_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
