@@ -9,6 +9,7 @@
 
 #include "core/check.hpp"
 #include "families/family.hpp"
+#include "model/outputs_by_name.hpp"
 #include "model/ultralytics.hpp"
 #include "trtpose/model_spec.hpp"
 
@@ -186,10 +187,9 @@ void check_spec(const ModelSpec& spec, const ModelFile& file) {
     check_input(file);
     const auto& input = file.inputs.front().shape;
     if (!spec.outputs.empty()) {
+        const auto outputs = outputs_by_name(file);
         for (const auto& name : spec.outputs) {
-            const bool there =
-                std::any_of(file.outputs.begin(), file.outputs.end(), [&](const auto& o) { return o.name == name; });
-            if (!there) fail("it has no output '", name, "'");
+            if (!outputs.count(name)) fail("it has no output '", name, "'");
         }
     }
     const std::string misfit = families::family_of(spec).misfit(spec, file);

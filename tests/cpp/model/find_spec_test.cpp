@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <ctime>
+
 #include "support/model_files.hpp"
 
 namespace trtpose::test {
@@ -35,6 +37,26 @@ TEST_F(FindSpecTest, ANeighbourIsFoundByItself) {
     EXPECT_EQ(find(model).origin, "file " + path);
     folder_.write("net.json", "not json");
     TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model, "net.json");
+}
+
+TEST_F(FindSpecTest, ManyOutputsTakeNoTime) {
+    constexpr int kMany = 40000;
+    OnnxModel model;
+    std::string strides, anchors, names;
+    for (int i = 0; i < kMany; ++i) {
+        const std::string name = "o" + std::to_string(i), comma = i ? ", " : "";
+        model.outputs.push_back({name, {1, 12, 8, 8}});
+        strides += comma + "8";
+        anchors += comma + "[[4, 5]]";
+        names += comma + '"' + name + '"';
+    }
+    model.metadata = {{"trtpose", R"({"layout": "heads", "imgsz": [64, 64], "names": ["a"], "kpt_shape": [2, 3],
+        "strides": [)" + strides + R"(], "anchors": [)" +
+                                      anchors + R"(], "outputs": [)" + names + "]}"}};
+    const ModelFile file = read(model.text());
+    const std::clock_t begin = std::clock();
+    EXPECT_EQ(find_spec(file).spec.outputs.size(), static_cast<size_t>(kMany));
+    EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 1);
 }
 
 TEST_F(FindSpecTest, ASpecThatDoesNotFitIsRefused) {

@@ -8,6 +8,7 @@
 #include "families/anchor_grid/family.hpp"
 #include "families/anchor_grid/layout.hpp"
 #include "model/literal.hpp"
+#include "model/outputs_by_name.hpp"
 #include "model/spec_reader.hpp"
 
 namespace trtpose {
@@ -65,11 +66,11 @@ std::string AnchorGrid::misfit(const ModelSpec& spec, const ModelFile& file) con
     if (is_raw(spec.layout) ? got != expected : got < expected)
         return text("layout ", to_string(spec.layout), " needs ", expected, " outputs, it has ", got);
     const size_t dimensions = output_shape(spec).size();
+    const auto named = outputs_by_name(file);
     for (size_t i = 0; i < expected; ++i) {
         const TensorInfo* output = &file.outputs[std::min(i, file.outputs.size() - 1)];
-        for (const auto& other : file.outputs) {
-            if (!spec.outputs.empty() && other.name == spec.outputs[i]) output = &other;
-        }
+        if (const auto found = spec.outputs.empty() ? named.end() : named.find(spec.outputs[i]); found != named.end())
+            output = found->second;
         if (output->shape.empty() || output->shape.size() == dimensions) continue;
         if (are_detections(*output)) return detections_text(*output) + "; " + kExportWithoutNms;
         return text("layout ", to_string(spec.layout), " needs outputs of ", dimensions, " dimensions, '", output->name,
