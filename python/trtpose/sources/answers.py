@@ -32,5 +32,5 @@ def open_failure(error: Exception) -> OpenError:
     if kind == "ExitError":  # interrupted by the timeout
         return failure(TimeoutError())
     if kind == "InvalidDataError":
-        return OpenError("answers with nothing that can be read as a video; check the address")
+        return OpenError("answers with nothing that can be read as a video; check the address", passing=True)
     return failure(error)

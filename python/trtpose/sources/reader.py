@@ -141,8 +141,9 @@ class Reader:
                 problem = str(error)
             else:
                 try:
-                    begin = time.monotonic() if index == 0 else begin
-                    index, live, done = self._read(item, capture, index, time.monotonic() - begin)
+                    now = time.monotonic()
+                    begin = now if index == 0 else begin
+                    index, live, done = self._read(item, capture, index, now - begin)
                 finally:
                     capture.close()
                 if done:

@@ -85,6 +85,7 @@ class Video:
         self._failure = ""
 
     def _open(self, address: str, stream: bool, transport: str) -> Any:
+        begin = time.monotonic()
         options = {"rtsp_transport": transport} if address.lower().startswith(("rtsp://", "rtsps://")) else {}
         try:
             return self._av.open(
@@ -97,7 +98,9 @@ class Video:
         except (self._av.FFmpegError, OSError, ValueError) as error:
             if not stream:
                 raise OpenError("not a video that can be read; check the file") from None
-            raise open_failure(error) from None
+            # Cut short by the timeout FFmpeg reports whatever it was at.
+            late = time.monotonic() - begin >= _OPEN_TIMEOUT
+            raise open_failure(TimeoutError() if late else error) from None
 
     def _start_ticks(self) -> int | None:
         """The time of the container's start in the video's time base; None where the first packets tell it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import trtpose
+from av_videos import write_times
 from command_support import Run, error_lines, files, real_run
 from support import PERSON, FakeEngine, make_poses, picture, spec_with, write_picture, write_video
 from trtpose.commands import infer
@@ -252,6 +254,23 @@ def test_the_bar_ends_where_the_run_does(
     more = () if wanted is None else ("--max-frames", wanted)
     assert run("infer", "m.onnx", write_video(tmp_path / "v.avi", frames=12), *more)[0] == 0
     assert set(expected) == {end}
+
+
+def test_the_bar_of_a_video_without_a_count_ends_where_the_run_does(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """By its length and the time so far; the average rate says 81 of 20 where there is a pause."""
+    expected: list[int | None] = []
+    monkeypatch.setattr(infer.Progress, "expect", lambda _, total: expected.append(total))
+    times = [33 * i for i in range(10)] + [2300 + 100 * i for i in range(10)]
+    source = write_times(tmp_path / "v.mkv", times, Fraction(1, 1000))
+    assert run("infer", "m.onnx", source)[0] == 0
+    assert len(expected) == 20
+    assert all(total is None or total > index for index, total in enumerate(expected))
+    assert expected[-1] == 20
+    expected.clear()
+    assert run("infer", "m.onnx", source, "--max-frames", "4")[0] == 0
+    assert expected == [4] * 4
 
 
 def test_what_a_folder_holds_besides_pictures_is_told(run: Run, photos: Path):

@@ -56,11 +56,14 @@ def test_every_frame_has_its_time(tmp_path: Path, suffix: str, times: list[int])
         (".mkv", "ffv1", "yuv420p10le"),
         (".mp4", "libx264", "yuv422p10le"),
         (".mkv", "ffv1", "bgra"),
+        (".gif", "gif", "rgb8"),
         (".mkv", "libx264", "yuv444p"),
     ],
 )
 def test_kinds_of_codec_and_pixel(tmp_path: Path, suffix: str, codec: str, pix_fmt: str):
     path = write_times(tmp_path / f"v{suffix}", list(range(6)), Fraction(1, 10), codec=codec, pix_fmt=pix_fmt)
+    if suffix == ".gif":  # taken for a picture by its name
+        path = path.rename(tmp_path / "v.mp4")
     frames = read_all(path)
     check(frames, [i / 10 for i in range(6)], 1e-3, 8)
     assert all(f.fps == pytest.approx(10) for f in frames)
