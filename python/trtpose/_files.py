@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 
+from . import _parts, _run
 from .errors import InputError
 
 __all__ = [
@@ -18,9 +18,7 @@ __all__ = [
     "cannot_write",
     "check_writable",
     "describe",
-    "identity",
     "make_folder",
-    "refuse_overwrite",
     "remove_empty",
     "write_bytes",
     "write_text",
@@ -44,28 +42,6 @@ def cache_folder() -> Path:
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "trtpose"
 
 
-def _is_special(path: Path) -> bool:
-    """Whether ``path`` is a pipe or a device: written straight through, since renaming would replace it."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
-
-
-def _temporary(target: Path) -> Path:
-    """Create an empty hidden file beside ``target`` with the same suffix (encoders choose a format by it)."""
-    for _ in range(100):
-        path = target.parent / f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}"
-        try:
-            # 0o666 less the umask, as for any new file; tempfile would make it unreadable to others.
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileExistsError:
-            continue
-        return path
-    raise FileExistsError(f"no free temporary name beside {target}")
-
-
 def _no_place(target: Path, error: OSError) -> InputError:
     if not target.parent.exists():
         return InputError(f"{target}: the folder {target.parent} does not exist; create it or choose another place")
@@ -81,43 +57,77 @@ def cannot_write(target: str | Path, error: OSError) -> InputError:
     return InputError(f"{target}: cannot be written ({describe(error)}); free some space or choose another place")
 
 
-@contextlib.contextmanager
-def atomic_path(path: str | Path) -> Generator[Path]:
-    """A temporary file to write; it takes the name ``path`` when the block ends well and vanishes when it does not.
-
-    The temporary file lies in the folder of ``path``, so that the renaming is atomic. A symbolic link is followed, a
-    pipe or device is written to directly.
+def _own_name(target: Path, *, follow: bool) -> Path:
+    """The name a file takes: where links are followed, that of what it leads to.
 
     Raises:
-        InputError: ``path`` is a folder, its folder does not exist or is not writable, or renaming failed. What the
-            block raises passes unchanged.
+        InputError: it is a link in a folder that everybody may write, put there by somebody else.
     """
+    if not follow or not target.is_symlink():
+        return target
+    folder, link = target.parent.stat(), target.lstat()
+    shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+    if shared and link.st_uid not in (os.geteuid(), folder.st_uid):
+        raise InputError(
+            f"{target}: is a link that another user put there; name the file itself or choose another place"
+        )
+    return target.resolve()
+
+
+def _checked(path: str | Path, *, follow: bool) -> Path:
+    """The file to write, which is no folder and no input; errors as :func:`atomic_path`."""
     target = Path(path)
     if target.is_dir():
         raise InputError(f"{target}: is a folder; give the name of a file")
-    if _is_special(target):
+    _run.refuse(target, follow=follow)
+    return target
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path, *, follow: bool = True) -> Generator[Path]:
+    """A temporary file to write; it takes the name ``path`` when the block ends well and vanishes when it does not.
+
+    The temporary file lies in the folder of ``path``, so that the renaming is atomic. A pipe or device is written to
+    directly. Every result is written through here, and none replaces a file that the run reads (:mod:`._run`).
+
+    Args:
+        path: the file.
+        follow: whether a link of that name is the file it leads to, as where a user named it; else it is replaced, as
+            where only its folder was named.
+
+    Raises:
+        InputError: ``path`` is a folder or one of the inputs, its folder does not exist or is not writable, or renaming
+            failed. What the block raises passes unchanged.
+    """
+    target = _checked(path, follow=follow)
+    if _run.is_special(target):
         yield target
         return
-    target = target.resolve()
-    try:
-        temporary = _temporary(target)
-    except OSError as error:
-        raise _no_place(target, error) from None
-    try:
-        yield temporary
+    own = _own_name(target, follow=follow)
+    if _run.first_visit(own.parent):
+        _parts.remove_stale(own.parent)
+    with contextlib.ExitStack() as stack:
         try:
-            temporary.replace(target)
+            temporary = stack.enter_context(_parts.create(own))
         except OSError as error:
-            raise cannot_write(target, error) from error
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+            raise _no_place(own, error) from None
+        try:
+            yield temporary
+            _run.refuse(target, follow=follow)
+            try:
+                temporary.replace(own)
+            except OSError as error:
+                raise cannot_write(own, error) from error
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    _run.written(target)
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file whole or not at all; errors as :func:`atomic_path`."""
-    with atomic_path(path) as temporary:
+def write_bytes(path: str | Path, data: bytes, *, follow: bool = True) -> None:
+    """Write a file whole or not at all; arguments and errors as :func:`atomic_path`."""
+    with atomic_path(path, follow=follow) as temporary:
         try:
             temporary.write_bytes(data)
         except OSError as error:
@@ -130,21 +140,29 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def check_writable(path: str | Path) -> None:
-    """Find out before long work whether ``path`` can be written at its end; leaves nothing behind.
+    """Find out before long work whether a result can be written at its end; leaves nothing behind.
+
+    From here on the run may not read a file of that name, nor have another result of it.
 
     Raises:
-        InputError: as :func:`atomic_path`.
+        InputError: as :func:`atomic_path`, or another result of this run is to be written there.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise InputError(f"{target}: is a folder; give the name of a file")
-    if _is_special(target):
+    target = _checked(path, follow=True)
+    if _run.is_special(target):
         return
-    target = target.resolve()
+    _run.promise(target)
+    own = _own_name(target, follow=True)
     try:
-        _temporary(target).unlink()
+        _try_out(own)
     except OSError as error:
-        raise _no_place(target, error) from None
+        raise _no_place(own, error) from None
+
+
+def _try_out(target: Path) -> None:
+    if _run.first_visit(target.parent):
+        _parts.remove_stale(target.parent)
+    with _parts.create(target) as temporary:
+        temporary.unlink()
 
 
 def make_folder(path: str | Path) -> list[Path]:
@@ -167,7 +185,7 @@ def make_folder(path: str | Path) -> list[Path]:
         remove_empty(made)
         raise InputError(f"{folder}: the folder cannot be made ({describe(error)}); choose another place") from None
     try:
-        _temporary(folder / "trtpose").unlink()
+        _try_out(folder / "trtpose")
     except OSError as error:
         remove_empty(made)
         raise InputError(f"{folder}: the folder cannot be written ({describe(error)}); choose another place") from None
@@ -179,21 +197,3 @@ def remove_empty(folders: list[Path]) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
-
-
-def identity(path: Path) -> tuple[int, int] | None:
-    """What a file is on this machine, whatever name it is reached by; None where there is none."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
-
-
-def refuse_overwrite(target: Path, inputs: Sequence[Path]) -> None:
-    """Raise InputError where ``target`` is one of the files that are read."""
-    mine = identity(target)
-    if mine is not None and any(identity(path) == mine for path in inputs):
-        raise InputError(
-            f"{target}: is one of the inputs and would be overwritten; choose another place for the results"
-        )

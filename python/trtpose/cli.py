@@ -15,10 +15,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from . import _run
 from .commands import bench, build, check, demo, evaluate, export, infer, info, quantize
 from .commands.console import INTERRUPTED, complain
 from .commands.options import add_common
@@ -95,6 +97,21 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+_INPUTS = ("model", "source", "spec", "images", "annotations", "calib", "reference", "candidate", "file", "recipe")
+"""Options and arguments of all verbs that name files to read. What reads a file says so itself; those named here are
+known before the first is opened."""
+
+
+def _named_inputs(args: argparse.Namespace) -> Iterator[str]:
+    """The files among the inputs of a command line."""
+    for name in _INPUTS:
+        value: Any = getattr(args, name, None)
+        for entry in value if isinstance(value, list) else [value]:
+            with contextlib.suppress(OSError, ValueError):
+                if isinstance(entry, str) and Path(entry).is_file():
+                    yield entry
+
+
 def _terminate(*_: object) -> NoReturn:
     # As an exception, so that half written files are removed on the way out.
     raise SystemExit(_TERMINATED)
@@ -121,7 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _quiet_libraries()
         with contextlib.suppress(ValueError):  # not in the main thread
             before = signal.signal(signal.SIGTERM, _terminate)
-        status = int(args.run(args))
+        with _run.run():
+            _run.reads(*_named_inputs(args))
+            status = int(args.run(args))
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from . import _core
+from . import _core, _run
 from ._checks import file_name, flag, text, whole
 from ._sizes import parse_bytes, parse_imgsz
 from .device import DevicePoses
 from .errors import InputError
-from .formats.metadata import GivenSpec, spec_text
+from .formats.metadata import GivenSpec, reads_spec, spec_text
 from .nv12 import Nv12
 from .results import Poses
 from .spec import ModelSpec
@@ -99,6 +99,7 @@ class Engine:
         **changes: Unpack[ThresholdChanges],
     ) -> None:
         self.model = file_name(model, "model", "the path of an ONNX model or an engine file")
+        _run.reads(self.model)
         self.thresholds = (Thresholds() if thresholds is None else checked(thresholds)).changed(changes)
         self._core = _core.Engine(
             path=self.model,
@@ -114,6 +115,7 @@ class Engine:
             vram_budget=parse_bytes(vram_budget),
             stage_times=flag(stage_times, "stage_times"),
         )
+        reads_spec(self._core.spec_origin)
         self.spec = ModelSpec.from_json(self._core.spec_json, source=self.model)
 
     @overload

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from . import _run
 from ._files import describe
 from ._optional import require
 from .errors import InputError
@@ -187,6 +188,7 @@ class _Annotations:
         try:
             if self.path.stat().st_size > _MAX_JSON:
                 raise self.wrong("is too large")
+            _run.reads(self.path)
             text = self.path.read_bytes()
         except OSError as error:
             raise InputError(

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from . import _core
+from . import _core, _run
 from .errors import ModelError
 
 __all__ = ["LAYOUTS", "METADATA_KEY", "ModelSpec"]
@@ -184,6 +184,7 @@ class ModelSpec:
             ModelError: the file cannot be read or is not a valid spec.
         """
         try:
+            _run.reads(path)
             text = Path(path).read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: cannot read the model spec ({error.strerror})") from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from .._run import one_run
 from ..spec import ModelSpec
 from . import budget, compiler, engine_file, onnx_model
 from .budget import mib
@@ -97,6 +98,7 @@ def _quiet(line: str) -> None:
     del line
 
 
+@one_run
 def build_engine(
     model: str | os.PathLike[str],
     output: str | os.PathLike[str] | None,

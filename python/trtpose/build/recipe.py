@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from .. import _files
+from .. import _files, _run
 from .._optional import require
 from .._sizes import parse_bytes
 from ..errors import InputError
@@ -149,6 +149,7 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     """
     source = Path(path)
     toml = _toml()
+    _run.reads(source)
     try:
         values: dict[str, Any] = toml.loads(source.read_text(encoding="utf-8"))
     except OSError as error:

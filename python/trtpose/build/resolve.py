@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import _files
+from .. import _files, _run
 from ..errors import InputError, ModelError
 from . import driver as drivers
 from . import onnx_model, tensorrt_api
@@ -54,8 +54,6 @@ def resolve(source: Path, target: Path, options: Options, say: Callable[[str], N
     """
     model = onnx_model.load(source, options.spec)
     _files.check_writable(target)
-    if target.exists() and target.samefile(source):
-        raise InputError(f"{target}: is the ONNX itself and would be overwritten; choose another place for the engine")
     driver = drivers.query()
     runtime, why = tensorrt_api.choose(options.runtime, driver)
     if why:
@@ -115,6 +113,7 @@ def _timing_cache(choice: str | None, library: tensorrt_api.Library, gpu: driver
     if choice == "none":
         return None
     if choice is not None:
+        _run.refuse(Path(choice))
         return TimingCache(Path(choice))
     assert gpu is not None  # open_library refuses TensorRT without one
     return TimingCache(default_path(library.version, gpu.name, gpu.compute_capability))

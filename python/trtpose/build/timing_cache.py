@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from .. import _files
+from ..errors import InputError
 
 try:
     import fcntl
@@ -71,23 +71,22 @@ class TimingCache:
                 theirs = self._load(config, self._read())
                 if theirs is not None and theirs.combine(mine, False):
                     mine = theirs
-                self._replace(bytes(memoryview(mine.serialize())))
+                _files.write_bytes(self.path, bytes(memoryview(mine.serialize())))
         except OSError as error:
             self.problem = f"the timings are not kept: {self.path} cannot be written ({_files.describe(error)})"
+        except InputError as error:
+            self.problem = f"the timings are not kept: {error}"
 
     @contextlib.contextmanager
     def _locked(self) -> Generator[None]:
         if fcntl is None:
             yield
             return
-        with self.path.with_name(self.path.name + ".lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _replace(self, data: bytes) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+        lock = self.path.with_name(self.path.name + ".lock")
+        # Whatever has that name is left as it is.
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
-            temporary.write_bytes(data)
-            temporary.replace(self.path)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
         finally:
-            temporary.unlink(missing_ok=True)
+            os.close(descriptor)

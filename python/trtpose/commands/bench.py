@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         for path in files[:64]:
             read_picture(path)
             pictures.append(path.read_bytes())
-    check_json(args.json, [*files, Path(args.model)])
+    check_json(args.json)
     if args.batches is not None and args.batch is not None:
         raise InputError("--batch and --batches exclude each other; give one of them")
     results: list[dict[str, Any]] = []

@@ -6,11 +6,9 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
-from .._files import check_writable, refuse_overwrite, write_text
+from .._files import check_writable, write_text
 
 __all__ = ["INTERRUPTED", "Progress", "check_json", "complain", "counted", "one_line", "warn", "write_json"]
 
@@ -145,9 +143,7 @@ def write_json(path: str, value: Any) -> None:
         write_text(path, text)
 
 
-def check_json(path: str | None, inputs: Sequence[Path]) -> None:
-    """See before the work that the JSON can be written and is none of the files that are read."""
-    if path is None or path == "-":
-        return
-    refuse_overwrite(Path(path), inputs)
-    check_writable(path)
+def check_json(path: str | None) -> None:
+    """See before the work that the JSON can be written."""
+    if path is not None and path != "-":
+        check_writable(path)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import options
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     from .. import evaluate
 
-    check_json(args.json, [Path(args.annotations), Path(args.model)])
+    check_json(args.json)
     args.conf = evaluate.CONF if args.conf is None else args.conf
     engine = options.open_engine(args)
     failures = 0

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace, seen: Callable[[Poses], None] | None = None) -
             folder = Path(args.out)
             pictures = Pictures(folder, sources)
             made = make_folder(folder)
-        check_json(args.json, [*sources.files, Path(args.model)])
+        check_json(args.json)
         engine = options.open_engine(args)
         return _infer_all(args, engine, sources, pictures, seen)
     finally:

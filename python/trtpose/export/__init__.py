@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import _core, _files
 from .._optional import require
+from .._run import one_run
 from ..errors import InputError, ModelError
 from ..families import registry
 from ..families.family import Exported, Family, PoseNetwork, lookup, quiet
@@ -35,6 +36,7 @@ def _input_size(imgsz: int | tuple[int, int] | None, default: tuple[int, int], s
     return size[0], size[1]
 
 
+@one_run
 def export_network(
     network: PoseNetwork,
     output: str | Path,
@@ -93,6 +95,7 @@ def export_network(
     return Exported(Path(output), written, action, tuple(lines))
 
 
+@one_run
 def export(
     source: str | Path,
     output: str | Path | None = None,

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _run
 from ..errors import ModelError
 from .data_pickle import DataPickle, Skeleton
 from .tensor_storage import Storage, StreamStorages, Tensor, ZipStorages, read_entry
@@ -80,6 +81,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path) -> None:
+        _run.reads(path)
         self.path = str(path)
         self._archive: zipfile.ZipFile | None = None
         self._file: BinaryIO | None = None

@@ -11,11 +11,21 @@ from dataclasses import dataclass
 from importlib import metadata as packages
 from typing import Any
 
-from .. import _core
+from .. import _core, _run
 from .._checks import file_name
 from ..spec import METADATA_KEY, ModelSpec
 
-__all__ = ["FoundSpec", "GivenSpec", "description", "find_spec", "literal", "metadata", "spec_text", "stated_spec"]
+__all__ = [
+    "FoundSpec",
+    "GivenSpec",
+    "description",
+    "find_spec",
+    "literal",
+    "metadata",
+    "reads_spec",
+    "spec_text",
+    "stated_spec",
+]
 
 GivenSpec = ModelSpec | Mapping[str, Any] | str | os.PathLike[str] | None
 """A spec as a caller may give it: the spec, a dict of its fields or a JSON file's path."""
@@ -59,8 +69,21 @@ def find_spec(path: str | os.PathLike[str], spec: GivenSpec = None) -> FoundSpec
         ModelError: there is none, it does not fit the file, or more than one reading is left.
     """
     name = file_name(path, "model")
+    _run.reads(name)
     text, origin = _core.find_spec(name, spec_text(spec))
+    reads_spec(origin)
     return FoundSpec(ModelSpec.from_json(text, source=name), json.loads(text), origin)
+
+
+def reads_spec(origin: str) -> None:
+    """Say that a spec is an input of the run where ``origin``, as the native side tells it, is a file.
+
+    Raises:
+        InputError: a result of this run would replace it.
+    """
+    kind, _, path = origin.partition(" ")
+    if kind == "file":
+        _run.reads(path)
 
 
 def stated_spec(values: Mapping[str, str], source: str) -> ModelSpec | None:

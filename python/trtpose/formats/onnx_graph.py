@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from .. import _run
 from .._files import describe
 from .._optional import require
 from ..errors import ModelError
@@ -48,6 +49,7 @@ def load(path: str | Path) -> onnx.ModelProto:
         ModelError: missing, unreadable or not ONNX.
     """
     package = onnx_package("reading ONNX")
+    _run.reads(path)
     try:
         model: onnx.ModelProto = package.load(str(path))
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _files
+from .._run import one_run
 from ..errors import InputError
 from ..spec import ModelSpec
 from . import ranges
@@ -25,6 +26,7 @@ __all__ = ["calibrate", "histograms"]
 _CACHE_VERSION = 1
 
 
+@one_run
 def calibrate(
     model: str | Path,
     calib: str | Path,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _files
+from .._run import one_run
 from ..errors import InputError, ModelError
 from ..spec import ModelSpec
 from . import ranges
@@ -96,6 +97,7 @@ class HalfResult:
     report: HalfReport
 
 
+@one_run
 def convert(
     model: str | Path,
     calib: str | Path,

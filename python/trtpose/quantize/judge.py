@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .. import check
+from .. import _run, check
 from .._files import describe
 from ..engine import Engine
 from ..errors import InputError
@@ -124,6 +124,7 @@ class ApJudge(Judge):
 def _subset(annotations: Path, limit: int, folder: Path) -> Path:
     """The annotations of ``limit`` pictures; the file itself if it has no more, or is wrong: evaluating says how."""
     try:
+        _run.reads(annotations)
         data: Any = json.loads(annotations.read_bytes())
     except OSError as error:
         raise InputError(f"{annotations}: cannot be read ({describe(error)}); check the name") from None
@@ -228,4 +229,5 @@ def judge_for(
     else:
         chosen = [pictures.paths[i] for i in spread(len(pictures), limit)]
         what = "calibration pictures, for want of others"
+    _run.reads(*chosen)
     return AgreementJudge(source.spec, source.size, source.path, chosen), f"{len(chosen)} {what}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _run
 from .._files import describe
 from ..engine import letterbox
 from ..errors import InputError
@@ -94,6 +95,7 @@ def open_pictures(
         raise InputError(
             f"{where}: {count} pictures were asked for and it holds {len(found)}; add some or ask for less"
         )
+    _run.reads(*found)
     paths: list[Path] = []
     digests: list[str] = []
     for index in spread(len(found), count or COUNT):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _files
+from .._run import one_run
 from ..errors import InputError
 from ..formats.onnx_graph import CONVOLUTIONS, label
 from . import ranges
@@ -45,6 +46,7 @@ class QuantizeResult:
     report: Report
 
 
+@one_run
 def quantize(
     model: str | Path,
     calib: str | Path,

@@ -102,11 +102,9 @@ def target_for(source: Source, output: str | Path | None, ending: str) -> Path:
     """Where to write: ``output``, else the network's name with ``ending``.
 
     Raises:
-        InputError: that is the float network itself, or cannot be written.
+        InputError: that is the float network itself or another input, or cannot be written.
     """
     target = Path(output) if output else source.path.with_name(f"{source.path.stem}{ending}")
-    if target.exists() and target.resolve() == source.path.resolve():
-        raise InputError(f"{target}: is the float network and would be overwritten; choose another name")
     _files.check_writable(target)
     return target
 

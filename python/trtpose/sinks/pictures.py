@@ -8,7 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .._files import identity, write_bytes
+from .. import _run
+from .._files import write_bytes
 from .._opencv import encode
 from ..errors import InputError
 from ..sources import PICTURES, VIDEOS, Frame, Sources
@@ -25,7 +26,10 @@ class FormatError(InputError):
 
 
 class Pictures:
-    """Annotated pictures and videos in one folder, each whole or absent, none over an input or over another."""
+    """Annotated pictures and videos in one folder, each whole or absent, none over an input or over another.
+
+    A link that has the name of a result is replaced: the file it leads to was not named.
+    """
 
     def __init__(self, folder: Path, sources: Sources) -> None:
         self._folder = folder
@@ -49,13 +53,9 @@ class Pictures:
                 chosen = f"{stem}_{count}"
             taken |= {(chosen + ending).lower() for ending in endings}
             self._names.append((chosen + endings[0], chosen + endings[1]))
-        inputs = {found for path in sources.files if (found := identity(path)) is not None}
         for name in dict.fromkeys(name for names in self._names for name in names):
             target = folder / name
-            if identity(target) in inputs:
-                raise InputError(
-                    f"{target}: is one of the inputs and would be overwritten; choose another folder for --out"
-                )
+            _run.promise(target, follow=False)
             if target.is_dir():
                 raise InputError(f"{target}: is a folder where a result would be written; choose another --out")
         self._video: Video | None = None
@@ -80,7 +80,7 @@ class Pictures:
             raise FormatError(
                 f"{target}: a picture of {drawn.shape[1]}x{drawn.shape[0]} pixels cannot be written in this format"
             )
-        write_bytes(target, data)
+        write_bytes(target, data, follow=False)
 
     def end_video(self) -> list[str]:
         """Close the video being written, if there is one, and give it its name; what :meth:`Video.close` says."""

@@ -60,7 +60,7 @@ class Video:
         self._step = 1
         self._lasting: dict[int, int] = {}
         self._stack = contextlib.ExitStack()
-        self._path = self._stack.enter_context(atomic_path(target))
+        self._path = self._stack.enter_context(atomic_path(target, follow=False))
         self._sound: Sound | None = None
         try:
             with self._errors():

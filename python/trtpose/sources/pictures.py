@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _run
 from .._files import describe
 from .._opencv import cv2, decode
 from ..errors import InputError
@@ -103,6 +104,7 @@ def is_picture(path: Path) -> bool:
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read a picture file; result and errors as :func:`decode_picture`, and InputError where it cannot be read."""
     try:
+        _run.reads(path)
         with os.fdopen(open_regular(str(path), os.O_RDONLY), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > _MAX_FILE:

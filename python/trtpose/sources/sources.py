@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _run
 from ..errors import InputError
 from .channel import Channel
 from .frame import Frame
@@ -86,6 +87,7 @@ class Sources:
     def _set_up(
         self, plan: list[Item], depth: int, policy: str, reconnect: int, max_pixels: int, transport: str = "tcp"
     ) -> None:
+        _run.reads(*(item.value for item in plan if item.kind in ("picture", "video")))
         self._plan = plan
         self._left_out: list[str] = []
         self._policy = policy

@@ -20,8 +20,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from ... import _files
-from ...errors import InputError, ModelError
+from ... import _files, _run
+from ...errors import ModelError
 from ...formats.metadata import find_spec, metadata, stated_spec
 from ...formats.onnx_runner import Runner, sample_pictures
 from ...skeletons import known_skeleton
@@ -63,8 +63,7 @@ def adopt(
         InputError: ``output`` cannot be written or is the source.
     """
     say = report or quiet
-    if output.exists() and path.exists() and output.resolve() == path.resolve():
-        raise InputError(f"{output}: would overwrite its source; give another name with -o")
+    _run.reads(path)
     _files.check_writable(output)
     model = _read(path)
     known = spec or stated_spec(_metadata(model), str(path))
