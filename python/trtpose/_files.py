@@ -19,6 +19,7 @@ __all__ = [
     "check_writable",
     "describe",
     "make_folder",
+    "make_private_folder",
     "remove_empty",
     "write_bytes",
     "write_text",
@@ -190,6 +191,32 @@ def make_folder(path: str | Path) -> list[Path]:
         remove_empty(made)
         raise InputError(f"{folder}: the folder cannot be written ({describe(error)}); choose another place") from None
     return made
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only the user can change, and see that one that is there is so too.
+
+    Raises:
+        InputError: it is a link or a file, belongs to another user or may be written by others, or cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+    except OSError as error:
+        raise InputError(f"{path}: the folder cannot be made ({describe(error)}); choose another place") from None
+    remedy = "name a folder of your own with TRTPOSE_CACHE"
+    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
+        what = "a link" if stat.S_ISLNK(found.st_mode) else "a file"
+        raise InputError(f"{path}: is {what} where a folder is needed that nobody else can change; {remedy}")
+    if found.st_uid != os.geteuid():
+        raise InputError(f"{path}: the folder belongs to another user, who could change what is kept there; {remedy}")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(
+            f"{path}: others may write to the folder, and so change what is kept there; run: chmod 700 {path}, or "
+            f"{remedy}"
+        )
 
 
 def remove_empty(folders: list[Path]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ._terminal import escaped
 from .errors import InputError
 from .results import VISIBLE, Poses
 from .skeletons import skeleton_for
@@ -407,4 +408,4 @@ def table(result: Agreement) -> str:
         lines += [f"{picture.source}: not found again: score {score:.2f}, box {box}" for box, score in picture.missing]
         lines += [f"{picture.source}: of its own: score {score:.2f}, box {box}" for box, score in picture.extra]
     lines += ["", "the two agree" if result.passed else "the two do NOT agree"]
-    return "\n".join(lines)
+    return "\n".join(escaped(line) for line in lines)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from . import _core
 from ._machine import cpu_name, gpus, memory_used, usable_cores
 from ._opencv import cv2, encode
+from ._terminal import escaped
 from .errors import InputError
 from .sources import decode_picture
 
@@ -430,7 +431,7 @@ def table(result: dict[str, Any]) -> str:
             f"{entry['streams']} stream(s), {entry['frames_per_call']} frames a call: {entry['fps']:.1f} frames/s"
         )
     lines += _network_lines(result)
-    return "\n".join(lines)
+    return "\n".join(escaped(line) for line in lines)
 
 
 def _network_lines(result: dict[str, Any]) -> list[str]:

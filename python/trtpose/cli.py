@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from . import _run
+from . import _run, _terminal
 from .commands import bench, build, check, demo, evaluate, export, infer, info, quantize
 from .commands.console import INTERRUPTED, complain
 from .commands.options import add_common
@@ -129,6 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # File names need not be valid text.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    with _terminal.shown():
+        return _main(arguments)
+
+
+def _main(arguments: list[str]) -> int:
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
     debug = "--debug" in arguments
     before: Any = None

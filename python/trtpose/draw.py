@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._opencv import paint
+from ._terminal import escaped
 from .errors import InputError
 from .skeletons import VISIBLE, Skeleton, skeleton_for
 
@@ -136,7 +137,7 @@ def draw(
         _draw_person(canvas, poses.keypoints[row], skeleton, threshold, _pen(canvas.shape, poses.boxes[row]))
     if labels:
         for row in order:
-            name = f"{poses.spec.names[int(poses.class_ids[row])]} " if poses.spec.classes > 1 else ""
+            name = f"{escaped(poses.spec.names[int(poses.class_ids[row])])} " if poses.spec.classes > 1 else ""
             _draw_label(canvas, poses.boxes[row], f"{name}{poses.scores[row]:.2f}", _PEOPLE[row % len(_PEOPLE)])
     if in_place and canvas is not frame:
         frame[...] = canvas

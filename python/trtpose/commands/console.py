@@ -9,8 +9,9 @@ import threading
 from typing import Any, TextIO
 
 from .._files import check_writable, write_text
+from .._terminal import bare, escaped
 
-__all__ = ["INTERRUPTED", "Progress", "check_json", "complain", "counted", "one_line", "warn", "write_json"]
+__all__ = ["INTERRUPTED", "Progress", "check_json", "complain", "counted", "one_line", "say", "warn", "write_json"]
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
@@ -37,7 +38,8 @@ class Progress:
         if self._shown:
             from tqdm import tqdm
 
-            self._bar = tqdm(file=sys.stderr, leave=False, dynamic_ncols=True, **form)
+            # The bar moves the cursor, which nothing that is printed may.
+            self._bar = tqdm(file=bare(sys.stderr), leave=False, dynamic_ncols=True, **form)
 
     def __enter__(self) -> Progress:
         return self
@@ -80,7 +82,7 @@ class Progress:
         with self._lock:
             if self._shown and (self._bar is None or name != self._stage):
                 self._clear()
-                self._open(total=total, desc=name)
+                self._open(total=total, desc=escaped(name))
                 self._stage = name
             self.at(done, total)
 
@@ -91,7 +93,7 @@ class Progress:
                 self._open(total=1.0, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}")
             if self._bar is None:
                 return
-            self._bar.set_description_str(phase, refresh=False)
+            self._bar.set_description_str(escaped(phase), refresh=False)
             if done < 0.1 and self._bar.n > 0.9:
                 self._bar.reset()  # one half of the work has ended, as calibration before building
             # Phases are not announced ahead, so the share can fall; the bar does not.
@@ -102,14 +104,19 @@ class Progress:
         with self._lock:
             if self._bar is not None:
                 self._bar.clear()
-            print(one_line(text), file=file, flush=True)
+            say(text, file)
             if self._bar is not None:
                 self._bar.refresh()
 
 
 def one_line(text: str) -> str:
-    """A text without line breaks, so that every error is one line."""
-    return " ".join(text.split("\n")).replace("\r", " ")
+    """A text of a library without its line breaks, so that every error is one line."""
+    return " ".join(text.replace("\r", "\n").split("\n"))
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print one line, by default on stdout; control characters in it are shown."""
+    print(escaped(text), file=file or sys.stdout, flush=True)
 
 
 def complain(text: str, progress: Progress | None = None) -> None:
@@ -124,9 +131,9 @@ def warn(text: str, progress: Progress | None = None) -> None:
 
 def _on_stderr(line: str, progress: Progress | None) -> None:
     if progress is not None:
-        progress.line(line, sys.stderr)
+        progress.line(one_line(line), sys.stderr)
     else:
-        print(one_line(line), file=sys.stderr, flush=True)
+        say(one_line(line), sys.stderr)
 
 
 def counted(count: int, noun: str) -> str:

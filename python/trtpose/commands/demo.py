@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError, ModelError
 from . import infer
+from .console import say
 from .options import SUPPRESSION, add_engine, add_thresholds
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     status = infer.run(args, seen=count)
     if own and not found and not args.quiet:
-        print(_NOBODY, file=sys.stderr if args.json == "-" else sys.stdout)
+        say(_NOBODY, sys.stderr if args.json == "-" else sys.stdout)
     if not args.no_draw and not args.quiet:
-        print(f"the pictures are in {Path(args.out).resolve()}", file=sys.stderr if args.json == "-" else sys.stdout)
+        say(f"the pictures are in {Path(args.out).resolve()}", sys.stderr if args.json == "-" else sys.stdout)
     return status

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..spec import ModelSpec
+from .console import say
 from .values import Sides
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -61,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
         random=args.random,
         seed=args.seed,
         verify=not args.no_verify,
-        report=lambda line: print(line, flush=True),
+        report=say,
     )
-    print(made.action)
+    say(made.action)
     for line in made.report:
-        print(f"largest difference, {line}")
-    print(f"wrote {made.path} ({made.path.stat().st_size / 1e6:.1f} MB)")
+        say(f"largest difference, {line}")
+    say(f"wrote {made.path} ({made.path.stat().st_size / 1e6:.1f} MB)")
     return 0

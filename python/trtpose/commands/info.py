@@ -7,6 +7,7 @@ import argparse
 import textwrap
 from typing import Any
 
+from .._terminal import escaped
 from ..errors import InputError
 from .console import write_json
 from .options import add_spec
@@ -61,7 +62,7 @@ def _outline(value: Any, depth: int = 0) -> list[str]:
     lines: list[str] = []
     pairs: list[tuple[str, Any]]
     if isinstance(value, dict):
-        pairs = [(f"{key}:", entry) for key, entry in value.items()]
+        pairs = [(f"{escaped(str(key))}:", entry) for key, entry in value.items()]
     else:
         pairs = [("-", entry) for entry in value]
     for key, entry in pairs:
@@ -102,4 +103,4 @@ def _flat(value: Any) -> str | None:
             for entry, part in zip(value, parts, strict=True)
         ]
         return ", ".join(nested)
-    return str(value)
+    return escaped(str(value))

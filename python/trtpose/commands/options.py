@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from .console import one_line
+from .console import say
 from .values import count, fraction, size
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def open_engine(args: argparse.Namespace, **more: Any) -> Engine:
     if engine.spec.final and (idle := _given(args, "iou", *SUPPRESSION)):
         options = ", ".join(f"--{name}" for name in idle)
         text = f"{engine.model} gives final poses (layout final), which nothing is suppressed of: no use for {options}"
-        print(one_line(f"note: {text}"), file=sys.stderr, flush=True)
+        say(f"note: {text}", sys.stderr)
     return engine
 
 

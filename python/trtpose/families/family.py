@@ -85,6 +85,21 @@ class Published(Protocol):
         ...
 
     @property
+    def parameters(self) -> int:
+        """Numbers that the network learns, 0 where that is not known."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the published weights, 0 where that is not known."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the published weights, hexadecimal, empty where it is not known."""
+        ...
+
+    @property
     def file(self) -> str:
         """Name of the weights in the cache and on a mirror."""
         ...

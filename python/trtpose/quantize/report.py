@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import _files
 from .._opencv import encode, paint
+from .._terminal import escaped
 from ..errors import InputError
 
 __all__ = ["Group", "Report", "Step"]
@@ -160,7 +161,7 @@ class Report:
             lines.append("")
         lines += ["Convolutions in floating point:", ""]
         lines += [f"- {name}" for name in self.kept] or ["- none"]
-        return "\n".join(lines) + "\n"
+        return "\n".join(escaped(line) for line in lines) + "\n"
 
     def write(self, path: str | Path) -> None:
         """Write it as what the ending says: ``.json``, ``.md`` or ``.png``."""
@@ -247,7 +248,7 @@ def _text(
     size: float = 0.45,
     colour: tuple[int, int, int] = (40, 40, 40),
 ) -> None:
-    plain = text.encode("ascii", "replace").decode()
+    plain = escaped(text).encode("ascii", "replace").decode()
     paint.putText(canvas, plain, at, paint.FONT_HERSHEY_SIMPLEX, size, colour, 1, paint.LINE_AA)
 
 

@@ -75,7 +75,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         trtpose.build(DEMO, tmp_path, precision="fp32")
     source = write_model(tmp_path / "net.onnx", batch=1, metadata={"trtpose": json.dumps(spec_fields())})
     before = source.read_bytes()
-    with pytest.raises(InputError, match="is the ONNX itself"):
+    with pytest.raises(InputError, match="is one of the inputs and would be overwritten"):
         trtpose.build(source, source, precision="fp32")
     assert source.read_bytes() == before
 

@@ -190,6 +190,8 @@ class Entry:
         names: class names.
         license: of the published weights.
         url: of the published weights, where they can be fetched by name.
+        parameters: how many numbers it learns, which bounds the size of its weights; 0 where they cannot be fetched.
+        size, sha256: of the published weights; 0 and empty where nobody has fetched them to write it down.
     """
 
     name: str
@@ -198,6 +200,9 @@ class Entry:
     names: tuple[str, ...]
     license: str
     url: str = ""
+    parameters: int = 0
+    size: int = 0
+    sha256: str = ""
 
     @property
     def file(self) -> str:
@@ -361,14 +366,17 @@ _FACE_ANCHORS = (
 # As the projects' own read-me files name them.
 _YOLOV7 = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1/"
 _TI = (
-    "http://software-dl.ti.com/jacinto7/esd/modelzoo/gplv3/08_02_00_11/edgeai-yolov5/pretrained_models/checkpoints/"
+    "https://software-dl.ti.com/jacinto7/esd/modelzoo/gplv3/08_02_00_11/edgeai-yolov5/pretrained_models/checkpoints/"
     "keypoint/coco/edgeai-yolov5/"
 )
 _TI_BEST = _TI + "other/best_models/"
 
 
-def _person(name: str, layers: tuple[Layer, ...], imgsz: int, url: str = "", **options: Any) -> Entry:
-    return Entry(name, Description(layers, 1, len(COCO), _COCO_ANCHORS, **options), imgsz, ("person",), "GPL-3.0", url)
+def _person(
+    name: str, layers: tuple[Layer, ...], imgsz: int, url: str = "", parameters: int = 0, **options: Any
+) -> Entry:
+    description = Description(layers, 1, len(COCO), _COCO_ANCHORS, **options)
+    return Entry(name, description, imgsz, ("person",), "GPL-3.0", url, parameters)
 
 
 def _face(name: str, layers: tuple[Layer, ...], **options: Any) -> Entry:
@@ -376,28 +384,30 @@ def _face(name: str, layers: tuple[Layer, ...], **options: Any) -> Entry:
 
 
 _ENTRIES = [
-    _person("yolov7-w6-pose", _w6_pose(), 960, _YOLOV7 + "yolov7-w6-pose.pt", deep_keypoints=True),
+    _person("yolov7-w6-pose", _w6_pose(), 960, _YOLOV7 + "yolov7-w6-pose.pt", 80_238_452, deep_keypoints=True),
     _person(
         "yolov5s6-pose", _yolov5_p6("Focus"), 960,
-        _TI_BEST + "yolov5s6_960_64p8_87p4_kpts_head_6x_dwconv_3x3_lr_0p01/weights/last.pt",
+        _TI_BEST + "yolov5s6_960_64p8_87p4_kpts_head_6x_dwconv_3x3_lr_0p01/weights/last.pt", 15_114_860,
         depth=0.33, width=0.50, deep_keypoints=True,
     ),
     _person(
         "yolov5m6-pose", _yolov5_p6("Focus"), 960,
-        _TI_BEST + "yolov5m6_960_67p8_89p3_kpts_head_6x_dwconv_3x3_lr_0p01/weights/last.pt",
+        _TI_BEST + "yolov5m6_960_67p8_89p3_kpts_head_6x_dwconv_3x3_lr_0p01/weights/last.pt", 41_430_924,
         depth=0.67, width=0.75, deep_keypoints=True,
     ),
     _person(
         "yolov5l6-pose", _yolov5_p6("Focus"), 960,
-        _TI_BEST + "yolov5l6_960_69p6_90p1_kpts_head_6x_dwconv_3x3_lr_0p01/weights/last.pt",
+        _TI_BEST + "yolov5l6_960_69p6_90p1_kpts_head_6x_dwconv_3x3_lr_0p01/weights/last.pt", 87_072_812,
         deep_keypoints=True,
     ),
     _person(
         "yolov5s6-pose-ti-lite", _yolov5_p6("ConvFocus"), 640, _TI + "yolov5s6_640_ti_lite_54p9_82p2/weights/last.pt",
+        12_560_328,
         depth=0.33, width=0.50, activation="ReLU",
     ),
     _person(
         "yolov5m6-pose-ti-lite", _yolov5_p6("ConvFocus"), 640, _TI + "yolov5m6_640_ti_lite_60p5_86p8/weights/best.pt",
+        35_755_752,
         depth=0.67, width=0.75, activation="ReLU",
     ),
     _person("yolov5l6-pose-ti-lite", _yolov5_p6("ConvFocus"), 640, activation="ReLU"),
