@@ -9,6 +9,7 @@ need OpenCV.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from . import _paint
 from .errors import DeviceError
 
-__all__ = ["PROBLEM", "cv2", "decode", "encode", "paint", "require_opencv"]
+__all__ = ["PROBLEM", "cv2", "decode", "decode_file", "encode", "paint", "require_opencv"]
 
 _COMMAND = (
     "pip install opencv-python-headless (or opencv-python, opencv-contrib-python, opencv-contrib-python-headless: one "
@@ -72,6 +73,19 @@ def decode(data: bytes, *, stored: bool = False) -> NDArray[np.uint8] | None:
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if stored else 0)
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+
+
+def decode_file(descriptor: int, *, stored: bool = False) -> NDArray[np.uint8] | None:
+    """As :func:`decode` of an open file, whose bytes are not held meanwhile; None also where there is no OpenCV, or no
+    name by which it could be opened again."""
+    name = f"/proc/self/fd/{descriptor}"
+    if cv2 is None or not os.path.exists(name):  # noqa: PTH110 - a link without a target is one that can be opened
+        return None
+    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if stored else 0)
+    try:
+        return cv2.imread(name, flags)
     except cv2.error:
         return None
 

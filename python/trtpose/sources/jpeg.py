@@ -25,6 +25,7 @@ _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _SOI_TO_EOI = range(0xD0, 0xDA)
 _TEM, _EOI, _SOS = 0x01, 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ARITHMETIC = 0xC9
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _MAX_SCAN_COMPONENTS = 4
 _MAX_SEGMENTS = 65536
@@ -41,6 +42,8 @@ class _Segments:
 
     size: tuple[int, int] | None = None
     progressive: bool = False
+    huffman: bool = True
+    coded: int = 0
     # Bits still missing of each of the 64 coefficients, by component; 255 before any scan has brought it.
     missing: dict[int, bytearray] = field(default_factory=dict)
     pieces: list[tuple[int, int]] = field(default_factory=list)
@@ -57,6 +60,7 @@ class _Segments:
         if self.size is None:
             self.size = width, height
             self.progressive = marker in _PROGRESSIVE
+            self.huffman = marker < _ARITHMETIC
             for index in range(components):
                 (name,) = unpack("B", data, at + 6 + 3 * index)
                 self.missing[name] = bytearray(b"\xff" * 64)
@@ -111,7 +115,8 @@ def _walk(data: bytes) -> _Segments:
         if marker == _SOS:
             found.scan(data, at + 2)
             scan_end = _find(_END_OF_SCAN, data, at + length)
-            at = len(data) if scan_end is None else scan_end[0]
+            begin, at = at + length, len(data) if scan_end is None else scan_end[0]
+            found.coded += at - begin
         else:
             at += length
         found.pieces.append((start, at))
@@ -128,13 +133,14 @@ def read_jpeg(data: bytes) -> Head:
     found = _walk(data)
     if found.size is None:
         raise BadPictureError("not a valid JPEG, it has no frame header" if found.ended else TRUNCATED)
+    coded = found.coded if found.huffman else None
     stray = any(one[1] != other[0] for one, other in zip(found.pieces, found.pieces[1:], strict=False))
     if found.ended and not stray:
-        return Head(*found.size, (data,))
+        return Head(*found.size, (data,), coded=coded)
     body = b"".join(data[start:end] for start, end in found.pieces)
     if found.ended:
-        return Head(*found.size, (body + _END,))
+        return Head(*found.size, (body + _END,), coded=coded)
     if not found.complete:
         raise BadPictureError(TRUNCATED)
     body = body.rstrip(b"\xff")
-    return Head(*found.size, (body + _END, body + _FILL + _END))
+    return Head(*found.size, (body + _END, body + _FILL + _END), coded=coded)

@@ -45,12 +45,14 @@ class Head:
         width, height: pixels as they are stored, before any turn.
         readings: the file as a decoder takes it; where there are two, only a whole picture is the same in both.
         turn: how the container turns it; None where that is left to EXIF.
+        coded: bytes of the pixels' Huffman codes; None where the format has none, or others.
     """
 
     width: int
     height: int
     readings: tuple[bytes, ...]
     turn: Turn | None = None
+    coded: int | None = None
 
 
 def unpack(layout: str, data: bytes, at: int) -> tuple[Any, ...]:

@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _run
 from .._files import describe
-from .._opencv import cv2, decode
+from .._opencv import cv2, decode, decode_file
 from ..errors import InputError
+from .density import least_bytes
 from .headers import looks_like_picture, read_head
 from .opencv_log import quiet
 from .picture_head import TRUNCATED, BadPictureError, Head
@@ -41,6 +45,9 @@ MAX_PIXELS = 1 << 28
 """Pictures and videos of more pixels (268 million, 768 MiB decoded) are refused before they are decoded."""
 
 _MAX_FILE = 1 << 30
+_SMALL_FILE = 1 << 20
+_SMALL = 1 << 22
+"""Pixels (12 MiB decoded) that need no proof that the file can hold them."""
 
 
 def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -58,10 +65,17 @@ def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_
     Raises:
         InputError: empty, cut off, damaged, too large, or of no known format.
     """
+    kind, head = _checked(data, name, max_pixels)
+    return _finished(_decoded(head, name), kind, head, name)
+
+
+def _checked(data: bytes, name: str, max_pixels: int) -> tuple[str, Head]:
+    """Format and head of a picture that may be decoded."""
     if not data:
         raise InputError(f"{name}: the file is empty; replace it with a picture")
     try:
         kind, head = read_head(data)
+        least = least_bytes(kind, data, head) if head.width * head.height > _SMALL else 0
     except BadPictureError as error:
         raise InputError(f"{name}: {error}") from None
     if head.width * head.height > max_pixels:
@@ -69,25 +83,47 @@ def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_
             f"{name}: {head.width}x{head.height} pixels are more than the {max_pixels} that are decoded; "
             "scale the picture down"
         )
+    if least > len(data):
+        raise InputError(
+            f"{name}: the {kind} header says {head.width}x{head.height} pixels, which its {len(data)} bytes cannot "
+            f"hold; replace it with a whole {kind} file"
+        )
+    return kind, head
+
+
+def _decoded(head: Head, name: str) -> NDArray[np.uint8] | None:
+    """Pixels of the readings, which must be the same; no two are in memory together."""
+    image: NDArray[np.uint8] | None = None
+    digests: set[bytes] = set()
+    for number, reading in enumerate(head.readings):
+        image = None
+        image = _allocated(lambda reading=reading: decode(reading, stored=head.turn is not None), head, name)
+        if len(head.readings) == 1 or (image is None and number == 0):
+            break
+        digests.add(b"" if image is None else hashlib.blake2b(np.ascontiguousarray(image).data).digest())
+    if len(digests) > 1:
+        raise InputError(f"{name}: {TRUNCATED}; replace it with a whole JPEG file")
+    return image
+
+
+def _allocated(decoder: Callable[[], NDArray[np.uint8] | None], head: Head, name: str) -> NDArray[np.uint8] | None:
+    """Pixels as stored where the container turns them, else as EXIF says; None where there are none."""
     try:
-        image, *others = (_decode(reading, head) for reading in head.readings)
+        with quiet():
+            image = decoder()
     except MemoryError:
         raise InputError(
             f"{name}: {head.width}x{head.height} pixels do not fit the memory; scale the picture down"
         ) from None
+    return None if image is None or image.size == 0 else image
+
+
+def _finished(image: NDArray[np.uint8] | None, kind: str, head: Head, name: str) -> NDArray[np.uint8]:
+    """The picture as it is to be shown."""
     if image is None:
         by = "Pillow" if cv2 is None else "OpenCV"
         raise InputError(f"{name}: the {kind} data cannot be decoded, it is damaged or of a kind {by} does not read")
-    if any(other is None or not np.array_equal(image, other) for other in others):
-        raise InputError(f"{name}: {TRUNCATED}; replace it with a whole {kind} file")
     return image if head.turn is None else head.turn.applied(image)
-
-
-def _decode(data: bytes, head: Head) -> NDArray[np.uint8] | None:
-    """Pixels as stored where the container turns them, else as EXIF says; None where there are none."""
-    with quiet():
-        image = decode(data, stored=head.turn is not None)
-    return None if image is None or image.size == 0 else image
 
 
 def is_picture(path: Path) -> bool:
@@ -109,7 +145,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[n
             size = os.fstat(file.fileno()).st_size
             if size > _MAX_FILE:
                 raise InputError(f"{path}: {size} bytes are too many for a picture; at most {_MAX_FILE} are read")
-            data = file.read(_MAX_FILE + 1)
+            return _read(file, str(path), max_pixels)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the name") from None
     except IsADirectoryError:
@@ -118,7 +154,24 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[n
         raise InputError(f"{path}: cannot be read ({describe(error)}); check the file and its permissions") from None
     except ValueError:
         raise InputError(f"{str(path)!r}: not a valid file name") from None
-    return decode_picture(data, name=str(path), max_pixels=max_pixels)
+
+
+def _read(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
+    """A picture whose file is open; where it is large beside its pixels, its bytes are not held while it is decoded."""
+    data = file.read(_MAX_FILE + 1)
+    kind, head = _checked(data, name, max_pixels)
+    image: NDArray[np.uint8] | None = None
+    if len(data) > max(_SMALL_FILE, head.width * head.height * 3 // 16) and head.readings == (data,):
+        plain = replace(head, readings=())
+        del data, head
+        image = _allocated(lambda: decode_file(file.fileno(), stored=plain.turn is not None), plain, name)
+        if image is None:
+            file.seek(0)
+            return decode_picture(file.read(_MAX_FILE + 1), name=name, max_pixels=max_pixels)
+        if image.shape[:2] not in ((plain.height, plain.width), (plain.width, plain.height)):
+            raise InputError(f"{name}: has changed while it was read; try again")
+        return _finished(image, kind, plain, name)
+    return _finished(_decoded(head, name), kind, head, name)
 
 
 def is_text(name: str) -> bool:
