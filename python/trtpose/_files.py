@@ -20,6 +20,7 @@ __all__ = [
     "describe",
     "make_folder",
     "make_private_folder",
+    "open_growing",
     "remove_empty",
     "write_bytes",
     "write_text",
@@ -124,6 +125,17 @@ def atomic_path(path: str | Path, *, follow: bool = True) -> Generator[Path]:
                 temporary.unlink(missing_ok=True)
             raise
     _run.written(target)
+
+
+def open_growing(path: str | Path) -> int:
+    """A descriptor of the emptied file ``path``, for what must be there however the run ends: the one result that is
+    not whole or absent. Errors as :func:`atomic_path`."""
+    target = _checked(path, follow=True)
+    own = target if _run.is_special(target) else _own_name(target, follow=True)
+    try:
+        return os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    except OSError as error:
+        raise _no_place(own, error) from None
 
 
 def write_bytes(path: str | Path, data: bytes, *, follow: bool = True) -> None:

@@ -196,6 +196,28 @@ class Poses:
             ],
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], spec: ModelSpec) -> Poses:
+        """The poses that :meth:`to_dict` made, or an entry of ``trtpose infer --json`` or ``--jsonl`` holds.
+
+        Args:
+            values: ``width``, ``height`` and ``poses``; other keys are not looked at.
+            spec: the model spec of the network that found them; ``--jsonl`` has it in the first line, as ``spec``.
+
+        Raises:
+            InputError: a key is missing, or a value is not as :class:`Poses` takes it.
+        """
+        try:
+            people = list(values["poses"])
+            columns = {name: [person[name] for person in people] for name in ("box", "score", "class_id", "keypoints")}
+            shape = values["height"], values["width"]
+            arrays = {name: np.asarray(column) for name, column in columns.items()}
+        except KeyError as error:
+            raise InputError(f"Poses: {error.args[0]} is missing; give what Poses.to_dict makes") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"Poses: not what Poses.to_dict makes ({error})") from None
+        return cls(arrays["box"], arrays["score"], arrays["class_id"], arrays["keypoints"], shape, spec)
+
     def to_json(self, indent: int | None = None) -> str:
         """:meth:`to_dict` as a JSON text."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)

@@ -218,3 +218,33 @@ def test_draw_is_the_module_function():
 def test_results_do_not_load_an_engine_or_opencv():
     code = "import sys, trtpose.results; sys.exit('cv2' in sys.modules or 'supervision' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_dictionaries_there_and_back():
+    for count in (0, 1, 4):
+        poses = make_poses(count)
+        again = Poses.from_dict(json.loads(poses.to_json()), PERSON)
+        assert again.to_dict() == poses.to_dict()
+        assert again.shape == poses.shape
+        np.testing.assert_allclose(again.boxes, poses.boxes, atol=0.006)
+        np.testing.assert_allclose(again.keypoints, poses.keypoints, atol=0.006)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("poses"), "Poses: poses is missing"),
+        (lambda d: d.pop("height"), "Poses: height is missing"),
+        (lambda d: d["poses"][1].pop("box"), "Poses: box is missing; give what Poses.to_dict makes"),
+        (lambda d: d["poses"][0]["keypoints"].pop(), "Poses: not what Poses.to_dict makes"),
+        (lambda d: d.update(poses=3), "Poses: not what Poses.to_dict makes"),
+        (lambda d: d["poses"][0].update(score="high"), "Poses: scores has dtype"),
+        (lambda d: d.update(width=0), "Poses: shape is"),
+        (lambda d: [p.update(class_id=7) for p in d["poses"]], "class_ids runs from 7 to 7"),
+    ],
+)
+def test_dictionaries_that_are_not_poses(change: Any, message: str):
+    values = make_poses(2).to_dict()
+    change(values)
+    with pytest.raises(InputError, match=message):
+        Poses.from_dict(values, PERSON)

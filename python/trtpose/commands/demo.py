@@ -56,9 +56,10 @@ def run(args: argparse.Namespace) -> int:
         nonlocal found
         found += len(poses)
 
+    report = sys.stderr if "-" in (args.json, args.jsonl) else sys.stdout
     status = infer.run(args, seen=count)
     if own and not found and not args.quiet:
-        say(_NOBODY, sys.stderr if args.json == "-" else sys.stdout)
+        say(_NOBODY, report)
     if not args.no_draw and not args.quiet:
-        say(f"the pictures are in {Path(args.out).resolve()}", sys.stderr if args.json == "-" else sys.stdout)
+        say(f"the pictures are in {Path(args.out).resolve()}", report)
     return status

@@ -21,6 +21,7 @@ from .values import count, count_or_none
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..results import Poses
+    from ..sinks.json_lines import JsonLines
     from ..sinks.json_stream import JsonStream
     from ..sinks.pictures import Pictures
     from ..sources import Frame, Sources
@@ -51,6 +52,12 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="write annotated pictures and videos to this folder")
     parser.add_argument("--no-draw", action="store_true", help="write no pictures and videos, whatever --out says")
     parser.add_argument("--json", metavar="FILE", help="write the poses to this file; - is the standard output")
+    parser.add_argument(
+        "--jsonl",
+        metavar="FILE",
+        help="write a line per picture or frame to this file as it comes, which stays however the run ends; - is the "
+        "standard output",
+    )
     parser.add_argument(
         "--stream",
         choices=("latest", "every"),
@@ -87,12 +94,19 @@ def run(args: argparse.Namespace, seen: Callable[[Poses], None] | None = None) -
             folder = Path(args.out)
             pictures = Pictures(folder, sources)
             made = make_folder(folder)
-        check_json(args.json)
+        _check_outputs(args)
         engine = options.open_engine(args)
         return _infer_all(args, engine, sources, pictures, seen)
     finally:
         sources.close()
         remove_empty(made)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    if args.json == args.jsonl == "-":
+        raise InputError("--json and --jsonl: both write to the standard output; give one of them a file")
+    check_json(args.json)
+    check_json(args.jsonl)
 
 
 def _infer_all(
@@ -102,17 +116,22 @@ def _infer_all(
     pictures: Pictures | None,
     seen: Callable[[Poses], None] | None,
 ) -> int:
+    from ..sinks.json_lines import JsonLines
     from ..sinks.json_stream import JsonStream
 
     try:
         with contextlib.ExitStack() as stack:
             # Entered outside the progress bar, so that the bar is gone before an error is printed.
-            stream = stack.enter_context(JsonStream(args.json, engine)) if args.json is not None else None
+            streams: list[JsonStream | JsonLines] = []
+            if args.json is not None:
+                streams.append(stack.enter_context(JsonStream(args.json, engine)))
+            if args.jsonl is not None:
+                streams.append(stack.enter_context(JsonLines(args.jsonl, engine)))
             total = len(sources) if sources.pictures_only else None
             if args.max_frames is not None:
                 total = args.max_frames if total is None else min(total, args.max_frames)
             progress = stack.enter_context(Progress(total, "frame", quiet=args.quiet))
-            return _Run(args, engine, sources, pictures, stream, progress, seen).all()
+            return _Run(args, engine, sources, pictures, streams, progress, seen).all()
     finally:
         if pictures is not None:
             pictures.drop_video()
@@ -137,7 +156,7 @@ class _Run:
         engine: Engine,
         sources: Sources,
         pictures: Pictures | None,
-        stream: JsonStream | None,
+        streams: list[JsonStream | JsonLines],
         progress: Progress,
         seen: Callable[[Poses], None] | None,
     ) -> None:
@@ -145,11 +164,11 @@ class _Run:
         self._engine = engine
         self._sources = sources
         self._pictures = pictures
-        self._stream = stream
+        self._streams = streams
         self._progress = progress
         self._quiet = args.quiet
         self._max_frames = args.max_frames
-        self._report = sys.stderr if args.json == "-" else sys.stdout
+        self._report = sys.stderr if "-" in (args.json, args.jsonl) else sys.stdout
         self._video: _Video | None = None
         self._live = False
         self._failures = 0
@@ -221,8 +240,8 @@ class _Run:
             return
         if self._seen is not None:
             self._seen(found)
-        if self._stream is not None:
-            self._stream.add(frame, found)
+        for stream in self._streams:
+            stream.add(frame, found)
         self._draw(frame, found)
         if frame.is_video:
             if self._video is None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,7 +17,30 @@ if TYPE_CHECKING:
     from ..results import Poses
     from ..sources import Frame
 
-__all__ = ["JsonStream"]
+__all__ = ["JsonStream", "entry_of", "head_of"]
+
+
+def head_of(engine: Engine) -> dict[str, Any]:
+    """What ran."""
+    return {
+        "model": str(engine.model),
+        "device": engine.device,
+        "backend": engine.backend,
+        "precision": engine.precision,
+    }
+
+
+def entry_of(frame: Frame, poses: Poses) -> dict[str, Any]:
+    """What was found in a frame, and which frame it is."""
+    entry: dict[str, Any] = {"source": frame.source}
+    if frame.is_video:
+        entry["frame"] = frame.index
+        if frame.time is not None:
+            entry["time"] = round(frame.time, 6)
+        if frame.arrived is not None:
+            entry["utc"] = f"{dt.datetime.fromtimestamp(frame.arrived, dt.timezone.utc):%Y-%m-%dT%H:%M:%S.%f}Z"
+    entry.update(poses.to_dict())
+    return entry
 
 
 class JsonStream:
@@ -30,13 +54,7 @@ class JsonStream:
         else:
             temporary = self._stack.enter_context(atomic_path(path))
             self._file = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
-        head = {
-            "model": str(engine.model),
-            "device": engine.device,
-            "backend": engine.backend,
-            "precision": engine.precision,
-        }
-        self._write(json.dumps(head)[:-1] + ', "images": [')
+        self._write(json.dumps(head_of(engine))[:-1] + ', "images": [')
         self._first = True
 
     def _write(self, text: str) -> None:
@@ -48,13 +66,7 @@ class JsonStream:
             raise cannot_write(self._path, error) from error
 
     def add(self, frame: Frame, poses: Poses) -> None:
-        entry: dict[str, Any] = {"source": frame.source}
-        if frame.is_video:
-            entry["frame"] = frame.index
-            if frame.time is not None:
-                entry["time"] = round(frame.time, 6)
-        entry.update(poses.to_dict())
-        self._write(("\n" if self._first else ",\n") + json.dumps(entry, allow_nan=False))
+        self._write(("\n" if self._first else ",\n") + json.dumps(entry_of(frame, poses), allow_nan=False))
         self._first = False
 
     def __enter__(self) -> JsonStream:

@@ -35,6 +35,7 @@ class Frame:
         length: seconds of a video, where the container says them.
         time_base: the times of a video are multiples of this, in seconds.
         sound: whether there is sound beside the pictures of a video.
+        arrived: when a frame of a camera or stream was read, in seconds since 1970 (UTC); None for others.
         origin: seconds on the container's own clock where ``time`` is 0.
     """
 
@@ -54,3 +55,4 @@ class Frame:
     time_base: Fraction | None = None
     sound: bool = False
     origin: float = 0.0
+    arrived: float | None = None

@@ -191,6 +191,7 @@ class Reader:
                     time=moment,
                     duration=shot.duration,
                     origin=shot.origin,
+                    arrived=time.time() if live else None,
                 )
                 self._channel.put(frame, replace=live and self._policy == "latest")
                 index += 1

@@ -27,6 +27,7 @@ CHECK = ["check", "m.onnx", "other.onnx", "--images", "pics"]
 
 CASES = [
     (["infer", "m.onnx", "pics"], "--json", ["m.onnx", "m.json", "pics/1.png"]),
+    (["infer", "m.onnx", "pics"], "--jsonl", ["m.onnx", "pics/1.png"]),
     (["infer", "m.onnx", "pics", "--spec", "spec.json"], "--json", ["spec.json"]),
     (["demo", "pics/0.png", "--out", "drawn"], "--json", ["pics/0.png"]),
     (EVAL, "--json", ["m.onnx", "m.json", "people.json", "pics/1.png"]),
