@@ -37,7 +37,7 @@ TYPES = (
     "trtpose/types.hpp",
     "trtpose/context.hpp",
 )
-PUBLIC = (*TYPES, "trtpose/model_spec.hpp", "trtpose/options.hpp")
+PUBLIC = (*TYPES, "trtpose/model_spec.hpp", "trtpose/options.hpp", "trtpose/own_nms.hpp")
 ALLOWED = {
     "math": ("trtpose/math/",),
     "public": (*PUBLIC, "trtpose/session.hpp", "trtpose/device_poses.hpp", "trtpose/math/"),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings.hpp"
+#include "trtpose/own_nms.hpp"
 
 namespace trtpose::python {
 namespace {
@@ -99,11 +100,13 @@ void register_files(py::module_& m) {
             out["weight_bytes"] = file.weight_bytes;
             out["opset"] = file.opset;
             out["producer"] = text(file.producer);
+            out["most_frames"] = frames_of_own_nms(file);
             out["engine"] = file.engine ? py::object(description(*file.engine)) : py::none();
             return out;
         },
         py::arg("path"),
-        "What a model file says of itself; 'engine' is None unless it is an engine file. Raises ModelError.");
+        "What a model file says of itself; 'engine' is None and 'most_frames' 0 where there is none. Raises "
+        "ModelError.");
     m.def("find_spec", &spec_of, py::arg("path"), py::arg("spec") = "",
           "The model spec of a file as JSON, and where it came from. Raises ModelError.");
     m.def(

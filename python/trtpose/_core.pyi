@@ -240,7 +240,7 @@ def parse_device_array(
 
 def read_model_file(path: str) -> dict:
     """
-    What a model file says of itself; 'engine' is None unless it is an engine file. Raises ModelError.
+    What a model file says of itself; 'engine' is None and 'most_frames' 0 where there is none. Raises ModelError.
     """
 
 def time_network(

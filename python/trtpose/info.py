@@ -227,10 +227,11 @@ def model_info(
         batch: frames per run to plan for; by default the model's, or 1.
 
     Returns:
-        path, kind, inputs, outputs, metadata and, of an ONNX model, parameters, weight_bytes, opset, producer, of an
-        engine what it was built with and for; spec and spec_origin, or spec_problem, which says why there is none; macs
-        (multiply-adds of one picture at macs_imgsz), or macs_problem; runs_here (device, backend, precision), batch and
-        memory (planned bytes for batch frames, by part), or runs_here None and runs_here_problem.
+        path, kind, inputs, outputs, metadata, most_frames (per run, where an NMS of its own bounds them) and, of an
+        ONNX model, parameters, weight_bytes, opset, producer, of an engine what it was built with and for; spec and
+        spec_origin, or spec_problem, which says why there is none; macs (multiply-adds of one picture at macs_imgsz),
+        or macs_problem; runs_here (device, backend, precision), batch and memory (planned bytes for batch frames, by
+        part), or runs_here None and runs_here_problem.
 
     Raises:
         ModelError: the file cannot be read.
@@ -244,6 +245,8 @@ def model_info(
         if spec:
             raise
         info["spec_problem"] = str(error)
+    if not info["most_frames"]:
+        del info["most_frames"]
     info["file_bytes"] = Path(path).stat().st_size
     if info["kind"] == "onnx":
         _count(info, path, imgsz)

@@ -11,6 +11,7 @@
 #include "engine/pipeline.hpp"
 #include "engine/stopwatch.hpp"
 #include "trtpose/ops/letterbox.hpp"
+#include "trtpose/own_nms.hpp"
 
 namespace trtpose {
 
@@ -65,6 +66,7 @@ struct Engine::Impl {
     std::optional<engine::NetworkShapes> shapes;
     Size imgsz;
     int batch = 1;
+    int most_frames = 0;            ///< of a run, as its own NMS bounds them; 0: not
     std::vector<int> output_order;  ///< session output for each of the spec's outputs
     std::shared_ptr<ThreadPool> threads;
 
@@ -72,10 +74,11 @@ struct Engine::Impl {
     StageTimes times;
     std::unique_ptr<engine::Pipeline> pipeline;
 
-    /// `settled_batch`: what the engine that this is a clone of has chosen; 0: it is none.
+    /// `most_frames_in`: frames_of_own_nms(). `settled_batch`: what the engine that this is a clone of has chosen; 0:
+    /// it is none.
     Impl(std::unique_ptr<Session> session_in, const ModelSpec& spec_in, const EngineOptions& options_in,
-         int settled_batch = 0)
-        : session(std::move(session_in)), spec(spec_in), options(options_in) {
+         int most_frames_in, int settled_batch = 0)
+        : session(std::move(session_in)), spec(spec_in), options(options_in), most_frames(most_frames_in) {
         defaults = options.thresholds();
         check_thresholds(defaults);
         require(options.batch >= 0 && options.batch <= 1024, ErrorCode::input, "batch ", options.batch,
@@ -91,7 +94,7 @@ struct Engine::Impl {
                                                           : options.threads);
         order_outputs();
         pipeline = make_pipeline(parts());
-        shapes.emplace(session->info(), spec);
+        shapes.emplace(session->info(), spec, most_frames);
         choose_size();
         choose_batch(settled_batch);
         // Plan, and compare with the budget, before the first frame.
@@ -271,13 +274,13 @@ Engine::Engine(const std::string& path, const EngineOptions& options) {
         file.outputs = session->info().outputs;
     }
     const FoundSpec found = find_spec(file, options.spec, make_probe(file, *session).get());
-    impl_ = std::make_unique<Impl>(std::move(session), found.spec, options);
+    impl_ = std::make_unique<Impl>(std::move(session), found.spec, options, frames_of_own_nms(file));
     impl_->origin = found.origin;
 }
 
 Engine::Engine(std::unique_ptr<Session> session, const ModelSpec& spec, const EngineOptions& options) {
     ModelSpec::from_json(spec.to_json(), "model spec " + spec.name);  // checks what a program put together
-    impl_ = std::make_unique<Impl>(std::move(session), spec, options);
+    impl_ = std::make_unique<Impl>(std::move(session), spec, options, 0);
     impl_->origin = "the caller";
 }
 
@@ -326,7 +329,8 @@ std::vector<float> Engine::letterbox(const ImageView& frame, Size* size) const {
 }
 
 Engine Engine::clone() const {
-    auto copy = std::make_unique<Impl>(impl_->session->clone(), impl_->spec, impl_->options, impl_->batch);
+    auto copy =
+        std::make_unique<Impl>(impl_->session->clone(), impl_->spec, impl_->options, impl_->most_frames, impl_->batch);
     copy->origin = impl_->origin;
     return Engine(std::move(copy));
 }

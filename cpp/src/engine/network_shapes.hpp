@@ -19,9 +19,14 @@ class NetworkShapes {
 public:
     static constexpr int kMaxBatch = 1024;
 
+    /// `most_frames`: of a run, as frames_of_own_nms() says.
     /// Throws Error(model) for an input that is no picture and for profiles that are not its.
-    NetworkShapes(const SessionInfo& info, const ModelSpec& spec)
-        : name_("model " + spec.name), spec_size_(spec.imgsz), stride_(spec.max_stride()) {
+    NetworkShapes(const SessionInfo& info, const ModelSpec& spec, int most_frames = 0)
+        : name_("model " + spec.name),
+          spec_size_(spec.imgsz),
+          stride_(spec.max_stride()),
+          most_frames_(most_frames ? most_frames : kMaxBatch),
+          limited_(most_frames != 0) {
         const auto& input = info.input.shape;
         require(input.size() == 4, ErrorCode::model, name_, ": its input is ", shape_text(input), ", expected N×3×H×W");
         built_ = !info.profiles.empty();
@@ -32,7 +37,7 @@ public:
         const auto side = [&](size_t i, int open) { return input[i] > 0 ? narrow(input[i]) : open; };
         ranges_.push_back({{side(0, 1), {side(2, 1), side(3, 1)}},
                            {side(0, 1), {side(2, spec_size_.height), side(3, spec_size_.width)}},
-                           {side(0, kMaxBatch), {side(2, kMaxSide), side(3, kMaxSide)}}});
+                           {side(0, most_frames_), {side(2, kMaxSide), side(3, kMaxSide)}}});
     }
 
     /// The spec's size where the network takes it, else the one it is fastest at.
@@ -73,9 +78,11 @@ public:
         }
         throw Error(ErrorCode::input,
                     text("batch ", batch, ": ", name_, " takes ", known,
-                         built_ ? text(" at ", size_text(size), " (profile ", profiles,
-                                       "); build it again with trtpose build MODEL.onnx --batch ", batch)
-                                : std::string("; export it with a dynamic batch"),
+                         limited_ ? text(", as many as its own NMS was exported for; export it with batch=", batch,
+                                         ", or without nms=True,")
+                         : built_ ? text(" at ", size_text(size), " (profile ", profiles,
+                                         "); build it again with trtpose build MODEL.onnx --batch ", batch)
+                                  : std::string("; export it with a dynamic batch"),
                          " or leave batch out"));
     }
 
@@ -101,7 +108,7 @@ public:
         return found->opt.batch;
     }
     /// Whether the number of frames is open and nothing bounds it.
-    bool any_batch() const { return !built_ && ranges_[0].min.batch != ranges_[0].max.batch; }
+    bool any_batch() const { return !built_ && !limited_ && ranges_[0].min.batch != ranges_[0].max.batch; }
 
     /// The smallest size the network takes with room for `height` × `width` pixels; `otherwise` if there is none.
     Size smallest_size(int height, int width, Size otherwise) const {
@@ -134,7 +141,13 @@ private:
         const auto make = [](const std::vector<int64_t>& d) {
             return Shape{narrow(d[0]), {narrow(d[2]), narrow(d[3])}};
         };
-        ranges_.push_back({make(profile.min), make(profile.opt), make(profile.max)});
+        Range range{make(profile.min), make(profile.opt), make(profile.max)};
+        if (limited_) {
+            require(range.min.batch <= most_frames_, ErrorCode::model, name_, ": built for ", range.min.batch,
+                    " frames or more, and its own NMS looks at ", most_frames_, "; build it for fewer");
+            for (Shape* one : {&range.opt, &range.max}) one->batch = std::min(one->batch, most_frames_);
+        }
+        ranges_.push_back(range);
     }
 
     static bool holds(const Range& r, Size size) {
@@ -153,6 +166,8 @@ private:
     std::string name_;
     Size spec_size_;
     int stride_;
+    int most_frames_;
+    bool limited_;        ///< by the network's own NMS
     bool built_ = false;  ///< for a list of profiles
     std::vector<Range> ranges_;
 };

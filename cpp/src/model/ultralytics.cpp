@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/ultralytics.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "core/check.hpp"
 #include "model/limits.hpp"
 #include "model/literal.hpp"
+#include "trtpose/own_nms.hpp"
 
 namespace trtpose {
 namespace {
@@ -119,6 +121,25 @@ UltralyticsMetadata UltralyticsMetadata::of(const ModelFile& file) {
     });
     if (out.names.empty()) out.names.emplace_back("person");
     return out;
+}
+
+int frames_of_own_nms(const ModelFile& file) {
+    const auto read = [&](const char* key, auto&& use) {
+        const auto entry = file.metadata.find(key);
+        if (entry == file.metadata.end()) return 0;
+        try {
+            return use(parse_literal(entry->second));
+        } catch (const std::invalid_argument&) {
+            return 0;
+        }
+    };
+    const bool own = read("args", [](const Literal& args) {
+        const Literal* nms = args.find("nms");
+        return nms && nms->boolean() && *nms->boolean() ? 1 : 0;
+    });
+    if (!own) return 0;
+    // One is right for any of them.
+    return std::max(1, read("batch", [](const Literal& batch) { return whole(batch, 1, kMaxSide); }));
 }
 
 }  // namespace trtpose

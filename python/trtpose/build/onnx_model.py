@@ -55,6 +55,7 @@ class OnnxModel:
         input: name of its input.
         dtype: ``float32`` or ``float16``, of the input.
         shape: of the input, -1 where open.
+        most_frames: per call, where an NMS of its own looks at no more; 0: nothing says so.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class OnnxModel:
     input: str
     dtype: str
     shape: tuple[int, ...]
+    most_frames: int
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,18 @@ def load(
         line = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(f"{source}: cannot be read as ONNX ({line})") from None
     metadata = {entry.key: literal(entry.value) for entry in proto.metadata_props if entry.key != METADATA_KEY}
-    return OnnxModel(source, proto, sha256, found.spec, found.fields, metadata, str(inputs[0]["name"]), dtype, shape)
+    return OnnxModel(
+        source,
+        proto,
+        sha256,
+        found.spec,
+        found.fields,
+        metadata,
+        str(inputs[0]["name"]),
+        dtype,
+        shape,
+        int(facts["most_frames"]),
+    )
 
 
 # --- Shapes -----------------------------------------------------------------------------------------------------------
@@ -152,6 +165,11 @@ def fix_shapes(model: OnnxModel, batch: Range | None, imgsz: Range | None) -> Sh
         raise InputError(
             f"{model.path}: takes {count} frame{'s' if count > 1 else ''} per call and no other number, batch {batch} "
             "was asked; export it with --dynamic-batch"
+        )
+    if 0 < model.most_frames < batch.high:
+        raise InputError(
+            f"{model.path}: its own NMS looks at {model.most_frames} frame(s) per call, batch {batch} was asked; "
+            f"export it with batch={batch.high}, or without nms=True"
         )
     fixed: Size = (sides[0] if sides[0] > 0 else 0, sides[1] if sides[1] > 0 else 0)
     if imgsz is None:

@@ -2,6 +2,7 @@
 // Batches and sizes that an engine runs, and the memory it plans for them.
 #include <algorithm>
 
+#include "engine/network_shapes.hpp"
 #include "engine_test.hpp"
 
 namespace trtpose::test {
@@ -83,6 +84,32 @@ ShapeRange profile(std::vector<int64_t> batches, std::vector<int64_t> heights, s
     return {{batches[0], 3, heights[0], widths[0]},
             {batches[1], 3, heights[1], widths[1]},
             {batches[2], 3, heights[2], widths[2]}};
+}
+
+TEST_F(EngineShapesTest, AnNmsOfItsOwnBoundsTheBatch) {
+    const Size size{64, 96};
+    SessionInfo info;
+    info.input = {"images", DType::f32, {-1, 3, 64, 96}};
+    const ModelSpec spec = make().spec();
+    EXPECT_TRUE(engine::NetworkShapes(info, spec).any_batch());
+    const engine::NetworkShapes open(info, spec, 4);
+    EXPECT_FALSE(open.any_batch());
+    EXPECT_EQ(open.largest_batch(size), 4);
+    EXPECT_EQ(open.usual_batch(size), 1);
+    open.check_batch(4, size);
+    TRTPOSE_EXPECT_ERROR(open.check_batch(5, size), ErrorCode::input,
+                         "takes 1 to 4, as many as its own NMS was exported for; export it with batch=5");
+
+    info.profiles = {profile({2, 4, 8}, {64, 64, 64}, {96, 96, 96})};
+    const engine::NetworkShapes built(info, spec, 3);
+    EXPECT_EQ(built.usual_batch(size), 3);
+    EXPECT_EQ(built.largest_batch(size), 3);
+    EXPECT_EQ(built.padded(1, size), 2);
+    TRTPOSE_EXPECT_ERROR(engine::NetworkShapes(info, spec, 1), ErrorCode::model, "its own NMS looks at 1");
+
+    info.profiles.clear();
+    info.input.shape[0] = 4;
+    EXPECT_EQ(engine::NetworkShapes(info, spec, 4).usual_batch(size), 4);
 }
 
 TEST_F(EngineShapesTest, AProfileBoundsTheBatchAndItsLeastIsFilledUp) {

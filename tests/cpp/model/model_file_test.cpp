@@ -10,6 +10,7 @@
 #include "support/reference.hpp"
 #include "trtpose/engine.hpp"
 #include "trtpose/model_spec.hpp"
+#include "trtpose/own_nms.hpp"
 
 namespace trtpose::test {
 namespace {
@@ -30,6 +31,25 @@ TEST_F(ModelFileTest, SaysWhatTheFileHolds) {
     // 6 floats, 5 int8 and 2 halves; the int64 list is a shape, not a weight.
     EXPECT_EQ(file.parameters, 13);
     EXPECT_EQ(file.weight_bytes, 24 + 5 + 4);
+}
+
+TEST_F(ModelFileTest, AnNmsOfItsOwnBoundsTheFrames) {
+    const auto most = [&](const std::string& args, const std::string& batch) {
+        OnnxModel model = head_model();
+        if (!args.empty()) model.metadata.emplace_back("args", args);
+        if (!batch.empty()) model.metadata.emplace_back("batch", batch);
+        return frames_of_own_nms(read(model.text()));
+    };
+    EXPECT_EQ(most("", ""), 0);
+    EXPECT_EQ(most("", "4"), 0);
+    EXPECT_EQ(most("{'nms': None, 'batch': 4}", "4"), 0);
+    EXPECT_EQ(most("{'nms': False}", "4"), 0) << "end to end";
+    EXPECT_EQ(most("{'data': None, 'nms': True, 'dynamic': True}", "4"), 4);
+    EXPECT_EQ(most(R"({"nms": true})", "1"), 1);
+    for (const char* batch : {"", "None", "0", "-2", "1.5", "'x'", "[1"})
+        EXPECT_EQ(most("{'nms': True}", batch), 1) << batch;
+    for (const char* args : {"x", "{'nms': 1}", "{'nms'", "[True]", "True", "nms"})
+        EXPECT_EQ(most(args, "4"), 0) << args;
 }
 
 TEST_F(ModelFileTest, OpenSizesAreMinusOne) {
