@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # wheel_test.sh [WHEEL [PYTHON]]: install the wheel (or one built now) alone in an empty environment and use it there: catches what an
-# editable install hides, such as a file left out of the wheel or a library found only in the build tree.
+# editable install hides, such as a file left out of the wheel or a library found only in the build tree. Then, with TensorRT
+# for RTX beside it, an engine is built there and run on the double (tests/emulation/run_installed.py).
 set -euo pipefail
 wheel=${1:+$(realpath "$1")}
 python=${2:-python3}
 [ -z "$wheel" ] || [ -f "$wheel" ] || { echo "wheel-test: $wheel is not there; tools/release_wheels.sh makes wheels" >&2; exit 1; }
 cd "$(dirname "$0")/.."
+root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 if [ -z "$wheel" ]; then
@@ -19,6 +21,17 @@ fi
 # From wheels alone: who installs one needs no compiler.
 "$work/use/bin/pip" --quiet --disable-pip-version-check install --only-binary :all: "$wheel"
 cd "$work"
+
+# with_engine EXTRA...: the packages for engines beside it, and an engine built and run.
+with_engine() {
+    local extras
+    extras=$(IFS=,; echo "$*")
+    use/bin/pip --quiet --disable-pip-version-check install --only-binary :all: "$wheel[$extras]"
+    use/bin/pip --disable-pip-version-check check
+    "$root/tools/double.sh" "$work/double" "$work/use/bin/python"
+    use/bin/python "$root/tests/emulation/run_installed.py" "$work/double" "$work"
+}
+
 echo "wheel: $(basename "$wheel"), $(stat -c %s "$wheel") bytes, in $(use/bin/python --version)"
 use/bin/pip --disable-pip-version-check check
 use/bin/trtpose info
@@ -26,6 +39,7 @@ if [[ $(basename "$wheel") == *+gpu-* ]]; then
     # Nothing here runs a network without OpenVINO: a sentence says how to get it.
     ! use/bin/trtpose demo --out "$work/demo" >"$work/demo.log" 2>&1
     grep "pip install openvino==" "$work/demo.log" || { cat "$work/demo.log"; exit 1; }
+    with_engine build rtx cpu
     echo "wheel smoke test: 1 passed, 0 failed"
     exit
 fi
@@ -43,3 +57,4 @@ assert people >= len(report["images"]) > 0, f"{people} people in {len(report['im
 assert len(list((work / "demo").iterdir())) >= len(report["images"])
 print(f"wheel smoke test: {len(report['images'])} passed, 0 failed")
 PY
+with_engine build rtx

@@ -21,6 +21,9 @@ void set_schedule(uint64_t seed);
 /// Devices that cudaGetDeviceCount finds; 0: none, as on a machine without a driver.
 void set_devices(int count, size_t bytes_each = size_t{4} << 30);
 
+/// Compute capability of all of them; 7.5 to begin with.
+void set_capability(int major, int minor);
+
 /// What broke the device since the last reset(), in words; empty if nothing did. After a fault every call fails with
 /// cudaErrorLaunchFailure, as with CUDA.
 std::string fault();

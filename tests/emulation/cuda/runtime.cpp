@@ -28,6 +28,7 @@ std::map<const char*, Memory> memory;
 std::map<const void*, size_t> shared_limits;
 int devices = 1;
 size_t device_capacity = size_t{4} << 30;
+int capability[] = {7, 5};
 std::map<int, size_t> taken;  ///< by device
 thread_local cudaError_t last_error = cudaSuccess;
 
@@ -107,6 +108,12 @@ void set_devices(int count, size_t bytes_each) {
     device_capacity = bytes_each;
 }
 
+void set_capability(int major, int minor) {
+    const Guard guard(lock);
+    capability[0] = major;
+    capability[1] = minor;
+}
+
 std::string fault() {
     const Guard guard(lock);
     return broken;
@@ -182,8 +189,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     *properties = {};
     std::snprintf(properties->name, sizeof(properties->name), "emulated");
     properties->totalGlobalMem = device_capacity;
-    properties->major = 7;
-    properties->minor = 5;
+    properties->major = capability[0];
+    properties->minor = capability[1];
     properties->multiProcessorCount = 1;
     properties->sharedMemPerBlockOptin = 64 << 10;
     return cudaSuccess;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The networks that the double knows, and the runtime that opens them.
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <set>
@@ -94,6 +95,11 @@ std::string add_network(std::shared_ptr<Network> network) {
     std::string name = kNameBegins + std::to_string(next_name++);
     networks.emplace(name, std::move(network));
     return name;
+}
+
+void add_network(const std::string& plan, std::shared_ptr<Network> network) {
+    const std::lock_guard guard(lock);
+    networks[plan.substr(std::min(plan.size(), kNameAt))] = std::move(network);
 }
 
 void forget_networks() {

@@ -55,6 +55,8 @@ struct Network {
 
 /// Make a network known; the bytes behind a plan's first 28 that name it.
 std::string add_network(std::shared_ptr<Network> network);
+/// Make a network known as what a whole plan holds, such as a real one, of whatever runtime.
+void add_network(const std::string& plan, std::shared_ptr<Network> network);
 void forget_networks();
 
 /// What was done that TensorRT forbids, in words, since the last call.

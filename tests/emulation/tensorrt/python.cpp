@@ -11,6 +11,8 @@
 
 namespace py = pybind11;
 
+PYBIND11_EMBEDDED_MODULE(tensorrt_double, m) { trtpose::test::bind_double(m); }
+
 namespace trtpose::test {
 namespace {
 

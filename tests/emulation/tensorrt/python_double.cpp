@@ -3,7 +3,7 @@
 // calls and nothing else.
 #include "tensorrt/python_double.hpp"
 
-#include <pybind11/embed.h>
+#include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <atomic>
@@ -280,7 +280,7 @@ void bind_runtime(py::module_& m) {
 
 }  // namespace
 
-PYBIND11_EMBEDDED_MODULE(tensorrt_double, m) {
+void bind_double(py::module_& m) {
     bind_types(m);
     bind_config(m);
     bind_context(m);

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python inside the program of tests, with the double installed as TensorRT's packages.
+// The double in Python: inside the program of tests, installed as TensorRT's packages, or as a module of its own.
 #pragma once
+
+#include <pybind11/pybind11.h>
 
 #include <string>
 
 namespace trtpose::test {
+
+/// Give a module what TensorRT's package has.
+void bind_double(pybind11::module_& m);
 
 /// Calls that Python made of the double, and the double of Python.
 int python_calls();
