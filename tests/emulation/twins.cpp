@@ -39,31 +39,6 @@ private:
     std::vector<const void*> data_;
 };
 
-/// The candidates of each image by rising anchor, with their keypoints from `points`.
-std::vector<std::vector<ReferenceCandidate>> candidates_of(const CandidateArrays& found,
-                                                           const std::vector<float>& points, size_t pose) {
-    const auto counts = found.counts.get();
-    const auto boxes = found.boxes.get(), scores = found.scores.get();
-    const auto classes = found.classes.get(), anchors = found.anchors.get();
-    const auto capacity = static_cast<size_t>(found.view.capacity);
-    std::vector<std::vector<ReferenceCandidate>> out;
-    for (size_t n = 0; n < counts.size(); ++n) {
-        auto& list = out.emplace_back();
-        for (size_t i = n * capacity; i < n * capacity + std::min(static_cast<size_t>(counts[n]), capacity); ++i) {
-            ReferenceCandidate c;
-            std::copy_n(boxes.begin() + static_cast<ptrdiff_t>(4 * i), 4, c.box.begin());
-            c.score = scores[i];
-            c.class_id = classes[i];
-            c.anchor = anchors[i];
-            c.keypoints.assign(points.begin() + static_cast<ptrdiff_t>(i * pose),
-                               points.begin() + static_cast<ptrdiff_t>((i + 1) * pose));
-            list.push_back(std::move(c));
-        }
-        std::sort(list.begin(), list.end(), [](const auto& x, const auto& y) { return x.anchor < y.anchor; });
-    }
-    return out;
-}
-
 /// Draws a scene part by part; the same numbers give the same scene.
 class SceneMaker {
 public:
@@ -201,7 +176,9 @@ Outcome run_scene(TestDevice& device, const Scene& scene, bool half) {
 
     Outcome out;
     out.counts = candidates.counts.get();
-    out.candidates = candidates_of(candidates, points.get(), pose);
+    const auto all = points.get();
+    for (int n = 0; n < static_cast<int>(out.counts.size()); ++n)
+        out.candidates.push_back(candidates_in(candidates, n, all, pose));
     const auto anchors = candidates.anchors.get();
     const auto counts = kept_counts.get(), indices = kept_indices.get();
     const auto all_boxes = boxes.get(), all_scores = scores.get(), all_points = keypoints.get();

@@ -48,6 +48,28 @@ struct CandidateArrays {
     }
 };
 
+/// An image's candidates by rising anchor, with their keypoints from `points`, of `pose` numbers each.
+inline std::vector<ReferenceCandidate> candidates_in(const CandidateArrays& found, int image,
+                                                     const std::vector<float>& points, size_t pose) {
+    const auto capacity = static_cast<size_t>(found.view.capacity), n = static_cast<size_t>(image);
+    const auto boxes = found.boxes.get(), scores = found.scores.get();
+    const auto classes = found.classes.get(), anchors = found.anchors.get();
+    const size_t count = std::min(static_cast<size_t>(found.counts.get()[n]), capacity);
+    std::vector<ReferenceCandidate> out;
+    for (size_t i = n * capacity; i < n * capacity + count; ++i) {
+        ReferenceCandidate c;
+        std::copy_n(boxes.begin() + static_cast<ptrdiff_t>(4 * i), 4, c.box.begin());
+        c.score = scores[i];
+        c.class_id = classes[i];
+        c.anchor = anchors[i];
+        c.keypoints.assign(points.begin() + static_cast<ptrdiff_t>(i * pose),
+                           points.begin() + static_cast<ptrdiff_t>((i + 1) * pose));
+        out.push_back(std::move(c));
+    }
+    std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.anchor < b.anchor; });
+    return out;
+}
+
 class OpTest : public OnDevice {
 protected:
     struct Decoded {
@@ -81,24 +103,7 @@ protected:
         const auto pose = static_cast<size_t>(d.heads.keypoints) * 3;
         const auto keypoints = array<float>(static_cast<size_t>(d.heads.batch) * capacity * pose);
         ops::Decode(d.spec).keypoints(d.heads, d.candidates.view, keypoints.data(), context());
-        const auto points = keypoints.get();
-        const auto boxes = d.candidates.boxes.get(), scores = d.candidates.scores.get();
-        const auto classes = d.candidates.classes.get(), anchors = d.candidates.anchors.get();
-        std::vector<ReferenceCandidate> out;
-        const auto n = static_cast<size_t>(image);
-        const size_t count = std::min(static_cast<size_t>(d.counts[n]), capacity);
-        for (size_t i = n * capacity; i < n * capacity + count; ++i) {
-            ReferenceCandidate c;
-            std::copy_n(boxes.begin() + static_cast<ptrdiff_t>(4 * i), 4, c.box.begin());
-            c.score = scores[i];
-            c.class_id = classes[i];
-            c.anchor = anchors[i];
-            c.keypoints.assign(points.begin() + static_cast<ptrdiff_t>(i * pose),
-                               points.begin() + static_cast<ptrdiff_t>((i + 1) * pose));
-            out.push_back(std::move(c));
-        }
-        std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.anchor < b.anchor; });
-        return out;
+        return candidates_in(d.candidates, image, keypoints.get(), pose);
     }
 
     /// Positions that NMS keeps of each image's candidates, best first.
