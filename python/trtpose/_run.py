@@ -21,8 +21,20 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from .errors import InputError
+from .formats.beside import files_beside
 
-__all__ = ["first_visit", "identity", "is_special", "one_run", "promise", "reads", "refuse", "run", "written"]
+__all__ = [
+    "first_visit",
+    "identity",
+    "is_special",
+    "one_run",
+    "promise",
+    "reads",
+    "reads_model",
+    "refuse",
+    "run",
+    "written",
+]
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -74,6 +86,7 @@ class _Files:
 class _Run:
     inputs: _Files = field(default_factory=_Files)
     outputs: _Files = field(default_factory=_Files)
+    models: list[Path] = field(default_factory=list)
     visited: set[_Identity] = field(default_factory=set)
 
 
@@ -141,10 +154,33 @@ def reads(*paths: str | os.PathLike[str]) -> None:
             raise _overwritten(target, path)
 
 
+def reads_model(path: str | os.PathLike[str]) -> None:
+    """As :func:`reads` of an ONNX model or engine file, and of the files that an ONNX model has weights in."""
+    state = _current.get()
+    if state is None:
+        return
+    if Path(path).suffix.lower() == ".onnx":
+        state.models.append(Path(path))
+    reads(path)
+    if state.outputs.keys:
+        _read_beside(state)
+
+
+def _read_beside(state: _Run) -> None:
+    """Find the files beside models, which takes as long as reading these does, so only where one may be replaced."""
+    models, state.models = state.models, []
+    for model in models:
+        reads(*files_beside(model))
+
+
 def refuse(target: Path, *, follow: bool = True) -> None:
     """Raise InputError where ``target`` is one of the inputs of this run."""
     state = _current.get()
-    known = None if state is None or is_special(target) else state.inputs.find(target, follow=follow)
+    if state is None or is_special(target):
+        return
+    if target.is_file():
+        _read_beside(state)
+    known = state.inputs.find(target, follow=follow)
     if known is not None:
         raise _overwritten(target, known)
 

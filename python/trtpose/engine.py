@@ -99,7 +99,7 @@ class Engine:
         **changes: Unpack[ThresholdChanges],
     ) -> None:
         self.model = file_name(model, "model", "the path of an ONNX model or an engine file")
-        _run.reads(self.model)
+        _run.reads_model(self.model)
         self.thresholds = (Thresholds() if thresholds is None else checked(thresholds)).changed(changes)
         self._core = _core.Engine(
             path=self.model,

@@ -69,7 +69,7 @@ def find_spec(path: str | os.PathLike[str], spec: GivenSpec = None) -> FoundSpec
         ModelError: there is none, it does not fit the file, or more than one reading is left.
     """
     name = file_name(path, "model")
-    _run.reads(name)
+    _run.reads_model(name)
     text, origin = _core.find_spec(name, spec_text(spec))
     reads_spec(origin)
     return FoundSpec(ModelSpec.from_json(text, source=name), json.loads(text), origin)

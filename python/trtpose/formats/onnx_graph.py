@@ -49,7 +49,7 @@ def load(path: str | Path) -> onnx.ModelProto:
         ModelError: missing, unreadable or not ONNX.
     """
     package = onnx_package("reading ONNX")
-    _run.reads(path)
+    _run.reads_model(path)
     try:
         model: onnx.ModelProto = package.load(str(path))
     except OSError as error:

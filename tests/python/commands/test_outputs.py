@@ -29,6 +29,8 @@ CASES = [
     (["infer", "m.onnx", "pics"], "--json", ["m.onnx", "m.json", "pics/1.png"]),
     (["infer", "m.onnx", "pics"], "--jsonl", ["m.onnx", "pics/1.png"]),
     (["infer", "m.onnx", "pics", "--spec", "spec.json"], "--json", ["spec.json"]),
+    (["infer", "m.onnx", "pics"], "--jsonl", ["m.onnx", "m.json", "pics/1.png"]),
+    (["infer", "m.onnx", "pics", "--json", "a.json", "--spec", "spec.json"], "--jsonl", ["spec.json"]),
     (["demo", "pics/0.png", "--out", "drawn"], "--json", ["pics/0.png"]),
     (EVAL, "--json", ["m.onnx", "m.json", "people.json", "pics/1.png"]),
     (["bench", "m.onnx", "--runs", "1", "--images", "pics"], "--json", ["m.onnx", "m.json", "pics/1.png"]),
@@ -141,10 +143,45 @@ def test_an_input_stays(
     assert _state(place) == before
 
 
+def _spread(model: Path, weights: str) -> None:
+    """Write a model again, with its weights in a file beside it."""
+    onnx.save(onnx.load(str(model)), str(model), save_as_external_data=True, location=weights, size_threshold=0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("arguments", "option", "model"),
+    [
+        (["infer", "m.onnx", "pics"], "--json", "m.onnx"),
+        (QUANTIZE, "-o", "q.onnx"),
+        (["export", "m.onnx", "--spec", "spec.json"], "-o", "m.onnx"),
+        (BUILD, "-o", "m.onnx"),
+    ],
+    ids=["infer", "quantize", "export", "build"],
+)
+def test_weights_beside_a_model_stay(
+    arguments: list[str],
+    option: str,
+    model: str,
+    way: Callable[[Path], Path],
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    _spread(place / model, "weights.bin")
+    target = way(place / "weights.bin")
+    before = _state(place)
+    status, _, err = real_run(capsys, *arguments, option, target)
+    assert status == 1
+    # The package onnx reads no weights from a file of two names.
+    assert f"{target}: is one of the inputs and would be overwritten" in err or way is _hard, err
+    assert _state(place) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
         (["infer", "m.onnx", "pics", "--out", "drawn", "--json", "drawn/1.png"], "drawn/1.png"),
+        (["infer", "m.onnx", "pics", "--json", "a.json", "--jsonl", "a.json"], "a.json"),
         ([*QUANTIZE, "-o", "new.md", "--report", "new.md"], "new.md"),
         ([*QUANTIZE, "--report", "a.md", "--report", "./a.md"], "a.md"),
     ],

@@ -63,7 +63,7 @@ def adopt(
         InputError: ``output`` cannot be written or is the source.
     """
     say = report or quiet
-    _run.reads(path)
+    _run.reads_model(path)
     _files.check_writable(output)
     model = _read(path)
     known = spec or stated_spec(_metadata(model), str(path))

@@ -214,7 +214,7 @@ def test_own_file_keeps_its_spec(tmp_path: Path) -> None:
 
 def test_source_is_not_overwritten(tmp_path: Path) -> None:
     made = export.export_network(support.make_network(), tmp_path / "own.onnx")
-    with pytest.raises(trtpose.InputError, match="overwrite"):
+    with pytest.raises(trtpose.InputError, match="would be overwritten"):
         export.export(made.path, made.path)
 
 
