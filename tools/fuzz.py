@@ -27,6 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NATIVE = ("engine", "letterbox", "literal", "metadata", "nms", "onnx", "reader", "spec")
 PYTHON = ("checkpoint", "picture")
+PROGRAMS = ROOT / "build/fuzz/tests/fuzz"
+"""Where the preset has them built."""
 SLOW_MS = 1000
 HANG_SECONDS = 20
 """An input that takes longer ends its target: a second by the clock is not one of a core that others share."""
@@ -52,7 +54,7 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
     def line(self) -> str:
-        verdict = "ok" if not self.faults else f"{len(self.faults)} FAULTS"
+        verdict = f"FAULTS: {len(self.faults)}" if self.faults else "ok"
         return (
             f"{self.name:<12}{self.executions:>12} executions{self.edges:>7} edges{self.seconds:>7.0f} s   "
             f"slowest {f'{self.slowest_ms} ms' if self.slowest_ms > SLOW_MS else 'below 1 s'}   {verdict}"
@@ -101,16 +103,16 @@ def judge(target: Target, outcome: Outcome, units: Sequence[Path]) -> None:
             unit.unlink()
 
 
-def fuzz(target: Target, seconds: int, build: Path) -> Outcome:
-    """Run one target. The corpus in ``build`` stays, so that the next run goes on where this one ends."""
-    corpus, found = build / "corpus" / target.name, build / "found"
+def fuzz(target: Target, seconds: int, out: Path) -> Outcome:
+    """Run one target. The corpus in ``out`` stays, so that the next run goes on where this one ends."""
+    corpus, found = out / "corpus" / target.name, out / "found"
     for folder in (corpus, found):
         folder.mkdir(parents=True, exist_ok=True)
-    seeds = build / "seeds" / target.name
+    seeds = out / "seeds" / target.name
     dictionary = ROOT / "tests/fuzz/dictionaries" / f"{target.name}.dict"
     before = set(found.glob(f"{target.name}-*"))
     start = time.monotonic()
-    with (build / f"{target.name}.log").open("w+", errors="replace") as log:
+    with (out / f"{target.name}.log").open("w+", errors="replace") as log:
         status = subprocess.run(
             [
                 *target.command,
@@ -152,20 +154,19 @@ def why_no_libfuzzer() -> str:
     return ""
 
 
-def prepare_native(build: Path) -> list[Target]:
+def prepare_native(out: Path) -> list[Target]:
     subprocess.run(["cmake", "--preset", "fuzz"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", "--preset", "fuzz"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    programs = build / "tests/fuzz"
-    subprocess.run([programs / "trtpose_fuzz_seeds", build / "seeds"], check=True)
-    return [Target(name, (str(programs / f"trtpose_fuzz_{name}"),)) for name in NATIVE]
+    subprocess.run([PROGRAMS / "trtpose_fuzz_seeds", out / "seeds"], check=True)
+    return [Target(name, (str(PROGRAMS / f"trtpose_fuzz_{name}"),)) for name in NATIVE]
 
 
-def prepare_python(build: Path) -> list[Target]:
-    subprocess.run([sys.executable, ROOT / "tests/fuzz/seeds.py", build / "seeds"], check=True)
+def prepare_python(out: Path) -> list[Target]:
+    subprocess.run([sys.executable, ROOT / "tests/fuzz/seeds.py", out / "seeds"], check=True)
     return [Target(name, (sys.executable, str(ROOT / f"tests/fuzz/{name}.py"))) for name in PYTHON]
 
 
-def prepare(build: Path, wanted: Sequence[str]) -> tuple[list[Target], dict[str, str]]:
+def prepare(out: Path, wanted: Sequence[str]) -> tuple[list[Target], dict[str, str]]:
     """The targets that can run here, and why the others cannot."""
     targets: list[Target] = []
     missing: dict[str, str] = {}
@@ -174,16 +175,16 @@ def prepare(build: Path, wanted: Sequence[str]) -> tuple[list[Target], dict[str,
     for names, reason, make in ((NATIVE, no_libfuzzer, prepare_native), (PYTHON, no_atheris, prepare_python)):
         chosen = [name for name in names if name in wanted]
         if chosen and not reason:
-            targets += [target for target in make(build) if target.name in chosen]
+            targets += [target for target in make(out) if target.name in chosen]
         elif chosen:
             missing.update(dict.fromkeys(chosen, reason))
     return targets, missing
 
 
-def run(targets: Sequence[Target], seconds: int, jobs: int, build: Path) -> list[Outcome]:
+def run(targets: Sequence[Target], seconds: int, jobs: int, out: Path) -> list[Outcome]:
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         outcomes = []
-        for outcome in pool.map(lambda target: fuzz(target, seconds, build), targets):
+        for outcome in pool.map(lambda target: fuzz(target, seconds, out), targets):
             print(outcome.line(), flush=True)
             for fault in outcome.faults:
                 print(f"  {fault}", flush=True)
@@ -208,14 +209,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time, one a core by default"
     )
-    parser.add_argument("--build", type=Path, default=ROOT / "build/fuzz", help="folder of programs, corpora and logs")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build/fuzz", help="folder of seeds, corpora, finds and logs"
+    )
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.targets) - {*NATIVE, *PYTHON})
     if unknown:
         parser.error(f"no target is called {unknown[0]}; there are {', '.join(NATIVE + PYTHON)}")
-    options.build.mkdir(parents=True, exist_ok=True)
-    targets, missing = prepare(options.build, options.targets or [*NATIVE, *PYTHON])
-    return report(run(targets, options.seconds, options.jobs, options.build), missing)
+    options.out.mkdir(parents=True, exist_ok=True)
+    targets, missing = prepare(options.out, options.targets or [*NATIVE, *PYTHON])
+    return report(run(targets, options.seconds, options.jobs, options.out), missing)
 
 
 if __name__ == "__main__":
