@@ -7,7 +7,7 @@ from typing import Any
 
 from ._optional import require
 
-__all__ = ["require_av"]
+__all__ = ["open_input", "require_av"]
 
 
 def require_av(purpose: str) -> Any:
@@ -17,3 +17,10 @@ def require_av(purpose: str) -> Any:
         DeviceError: it is not installed or does not load; begins with ``purpose`` and holds the command for it.
     """
     return require("av", package="av", extra="video", purpose=purpose, how="pip install av")
+
+
+def open_input(av: Any, address: str, **options: Any) -> Any:
+    """``av.open`` for reading; titles and the like need not be text. Errors are PyAV's."""
+    # PyAV 19 has no such argument any more.
+    lenient = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    return av.open(address, **lenient, **options)

@@ -35,6 +35,7 @@ def write_times(
     images: Sequence[Any] | None = None,
     options: dict[str, str] | None = None,
     container: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """A video whose frame i is shown at ``times[i] * time_base`` and is of the grey :func:`grey` of i.
 
@@ -43,8 +44,11 @@ def write_times(
         sound: a codec for a tone beside it, from ``sound_from`` to ``sound_to`` seconds.
         images: pictures to take, BGR.
         container: options of the muxer.
+        title: what the container says that it is.
     """
     with av.open(str(path), "w", options=container or {}) as out:
+        if title:
+            out.metadata["title"] = title
         step = times[1] - times[0] if len(times) > 1 else last or 1
         stream = out.add_stream(codec, rate=1 / (step * time_base), options=options or {})
         stream.width, stream.height, stream.pix_fmt = size[1], size[0], pix_fmt

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .._pyav import require_av
+from .._pyav import open_input, require_av
 
 __all__ = ["NoSoundError", "Sound"]
 
@@ -32,7 +32,7 @@ class Sound:
         av = require_av(f"{source}: reading its sound")
         self._errors = (av.FFmpegError, OSError)
         try:
-            self._container = av.open(f"file:{source}", metadata_errors="replace")
+            self._container = open_input(av, f"file:{source}")
         except self._errors as error:
             raise NoSoundError(f"it cannot be read ({error.strerror})") from None
         stream = self._container.streams.best("audio")

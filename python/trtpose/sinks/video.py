@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .._files import atomic_path, cannot_write
 from .._opencv import cv2
-from .._pyav import require_av
+from .._pyav import open_input, require_av
 from ..errors import InputError
 from ..sources import Frame
 from .sound import NoSoundError, Sound
@@ -210,7 +210,7 @@ class Video:
     def _check(self) -> None:
         """Read the file back: a disk that is full need not say so."""
         written = 0
-        with contextlib.suppress(self._av.FFmpegError, OSError), self._av.open(f"file:{self._path}") as check:
+        with contextlib.suppress(self._av.FFmpegError, OSError), open_input(self._av, f"file:{self._path}") as check:
             written = check.streams.video[0].frames
         if written < self._frames:
             raise InputError(

@@ -29,7 +29,6 @@ __all__ = [
     "check_array",
     "decode_picture",
     "is_picture",
-    "is_text",
     "open_regular",
     "read_picture",
 ]
@@ -172,15 +171,6 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
             raise InputError(f"{name}: has changed while it was read; try again")
         return _finished(image, kind, plain, name)
     return _finished(_decoded(head, name), kind, head, name)
-
-
-def is_text(name: str) -> bool:
-    """Whether a name can be encoded as UTF-8; file names on Linux need not be."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def open_regular(path: str, flags: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._opencv import cv2
-from .._pyav import require_av
+from .._pyav import open_input, require_av
 from .answers import open_failure
 from .capture import OpenError, Shot
 from .display import display_turn
@@ -88,12 +88,12 @@ class Video:
         begin = time.monotonic()
         options = {"rtsp_transport": transport} if address.lower().startswith(("rtsp://", "rtsps://")) else {}
         try:
-            return self._av.open(
+            return open_input(
+                self._av,
                 # Without it FFmpeg takes what stands before a colon in a name for a protocol.
                 address if stream else f"file:{address}",
                 options=options,
                 timeout=(_OPEN_TIMEOUT, _READ_TIMEOUT),
-                metadata_errors="replace",
             )
         except (self._av.FFmpegError, OSError, ValueError) as error:
             if not stream:

@@ -227,6 +227,17 @@ def test_a_name_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert [f.error for f in read_all("http:v.mkv")] == [None, None]
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".mp4"])
+def test_a_title_that_is_no_text(tmp_path: Path, suffix: str):
+    path = write_times(
+        tmp_path / f"v{suffix}", [0, 1], Fraction(1, 10), codec="mpeg4", title="nothing but a title", sound="libmp3lame"
+    )
+    data = path.read_bytes()
+    assert b"nothing but a title" in data
+    path.write_bytes(data.replace(b"nothing but a title", b"nothing but a t\xfftle"))
+    check(read_all(path), [0, 0.1], 1e-3, 8)
+
+
 def test_sound_alone_is_no_video(tmp_path: Path):
     with av.open(str(tmp_path / "v.mkv"), "w") as out:
         tone = out.add_stream("flac", rate=48_000, layout="mono")
