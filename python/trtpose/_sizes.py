@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ._checks import shown
 from .errors import InputError
 
 __all__ = ["parse_bytes", "parse_imgsz", "read_imgsz"]
@@ -24,14 +25,14 @@ def parse_bytes(value: int | float | str | None, option: str = "vram_budget") ->
     """
     if value is None:
         return 0
-    text = str(value).strip().upper()
+    text = value.strip().upper() if isinstance(value, str) else shown(value)
     digits = text.rstrip("BKMGI ")
     try:
         count = float(digits) * _UNITS[text[len(digits) :].strip()]
         if not 0 < count < 2**60:
             raise ValueError
     except (ValueError, KeyError, OverflowError):
-        raise InputError(f"{option} {value!r} is not a size; write for example 2GiB or 512MiB") from None
+        raise InputError(f"{option} {shown(value)} is not a size; write for example 2GiB or 512MiB") from None
     return int(count)
 
 
@@ -45,7 +46,7 @@ def parse_imgsz(value: int | Sequence[int] | None) -> tuple[int, int]:
         return (0, 0)
     sides: tuple[Any, ...] = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(sides) != 2 or not all(isinstance(s, (int, np.integer)) and 0 < s < 2**31 for s in sides):
-        raise InputError(f"imgsz {value!r} is not a size; give one number or (height, width)")
+        raise InputError(f"imgsz {shown(value)} is not a size; give one number or (height, width)")
     return (int(sides[0]), int(sides[1]))
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ._checks import real, shown
 from ._terminal import escaped
 from .errors import InputError
 from .results import VISIBLE, Poses
@@ -72,8 +73,10 @@ class Limits:
             ("extra", self.extra, math.inf),
             ("max_drop", self.max_drop, math.inf),
         ):
-            if not 0.0 <= value <= top:
-                raise InputError(f"{name} is {value}, expected a number from 0 {'on' if top == math.inf else 'to 1'}")
+            if not 0.0 <= real(value, name) <= top:
+                raise InputError(
+                    f"{name} is {shown(value)}, expected a number from 0 {'on' if top == math.inf else 'to 1'}"
+                )
 
 
 @dataclass(frozen=True)

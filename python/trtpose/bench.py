@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from ._checks import an_engine, callbacks, shown, whole
 from ._machine import cpu_name, gpus, memory_used, usable_cores
 from ._opencv import cv2, encode
 from ._terminal import escaped
@@ -185,9 +186,9 @@ def bench(
     Raises:
         InputError: a picture cannot be decoded, or ``runs`` or ``streams`` is less than 1.
     """
-    _check_counts(runs, warmup, streams)
-    files = list(pictures) if pictures is not None else [synthetic_picture()]
-    frames = _decode(files)
+    _check_arguments(engine, runs, warmup, streams, progress)
+    files = _files(pictures)
+    frames = [decode_picture(data, name=f"picture {i}") for i, data in enumerate(files)]
     size = max(engine.batch, 1)
     calls = _time_calls(engine, files, frames, size, runs, warmup, progress)
     result = _describe(engine, frames, size, runs, warmup, calls)
@@ -202,17 +203,19 @@ def bench(
     return result
 
 
-def _decode(files: Sequence[bytes]) -> list[NDArray[np.uint8]]:
-    if not files:
-        raise InputError("no picture to time with; give at least one")
-    return [decode_picture(data, name=f"picture {i}") for i, data in enumerate(files)]
+def _files(pictures: Any) -> list[bytes]:
+    if pictures is None:
+        return [synthetic_picture()]
+    if isinstance(pictures, (str, bytes)) or not isinstance(pictures, Sequence) or not pictures:
+        raise InputError(f"pictures is {shown(pictures)}, no picture to time with; give a list of files' bytes")
+    return list(cast("Sequence[bytes]", pictures))
 
 
-def _check_counts(runs: int, warmup: int, streams: int) -> None:
-    if runs < 1 or warmup < 0:
-        raise InputError(f"runs is {runs} and warmup {warmup}; expected at least 1 and 0")
-    if streams < 1:
-        raise InputError(f"streams is {streams}; expected at least 1")
+def _check_arguments(engine: Any, runs: Any, warmup: Any, streams: Any, progress: Any) -> None:
+    an_engine(engine)
+    for name, value, least in (("runs", runs, 1), ("warmup", warmup, 0), ("streams", streams, 1)):
+        whole(value, name, least)
+    callbacks(progress=progress)
 
 
 def _add_gpu(result: dict[str, Any], engine: Engine, vram: Vram | None) -> None:

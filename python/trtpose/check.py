@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._checks import callbacks, file_path, real
 from .agreement import (
     MATCH,
     MAX_DROP,
@@ -94,12 +95,11 @@ def check(
         InputError: no pictures, a threshold that is none, or the annotations do not fit.
         ModelError, DeviceError, BudgetError: a model cannot be run, or the two do not find the same kind of thing.
     """
-    if not 0.0 <= conf <= score <= 1.0:
-        raise InputError(f"conf is {conf} and score {score}; expected 0 ≤ conf ≤ score ≤ 1")
+    conf, score = _scores(conf, score)
     limits = Limits(0.0 if tolerance_px is None else tolerance_px, min_matched, max_extra, max_drop)
+    callbacks(on_error=on_error, on_warning=on_warning, progress=progress)
+    images, annotations = _places(images, annotations)
     paths = _pictures(images)
-    if annotations is not None and not Path(images).is_dir():
-        raise InputError(f"{images}: is one picture; with annotations give the folder they speak of")
     engines = _open(reference, candidate, spec, device, imgsz)
     frames = _infer_both(engines, paths, conf, on_error=on_error, progress=progress, max_pixels=max_pixels)
     if not frames:
@@ -111,6 +111,24 @@ def check(
     if tolerance_px is None:
         limits = Limits(TOLERANCES[second.arithmetic], min_matched, max_extra, max_drop)
     return compare(frames, first, second, limits=limits, score=score)
+
+
+def _scores(conf: Any, score: Any) -> tuple[float, float]:
+    conf, score = real(conf, "conf"), real(score, "score")
+    if not 0.0 <= conf <= score <= 1.0:
+        raise InputError(f"conf is {conf} and score {score}; expected 0 ≤ conf ≤ score ≤ 1")
+    return conf, score
+
+
+def _places(images: Any, annotations: Any) -> tuple[Path, Path | None]:
+    """Where the pictures and their annotations are."""
+    images = file_path(images, "images", "a folder of pictures, or one picture")
+    if annotations is None:
+        return images, None
+    annotations = file_path(annotations, "annotations")
+    if images.exists() and not images.is_dir():
+        raise InputError(f"{images}: is one picture; with annotations give the folder they speak of")
+    return images, annotations
 
 
 def _open(

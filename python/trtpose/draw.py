@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._checks import flag, real, shown
 from ._opencv import paint
 from ._terminal import escaped
 from .errors import InputError
@@ -78,7 +79,9 @@ def _fixed(x: float, y: float) -> tuple[int, int]:
     return round((x - 0.5) * _ONE), round((y - 0.5) * _ONE)
 
 
-def _check(frame: Any) -> None:
+def _check(frame: Any, poses: Any) -> None:
+    if not all(hasattr(poses, name) for name in ("boxes", "keypoints", "shape", "spec")):
+        raise InputError(f"draw: poses is {shown(poses)}; give the Poses of one frame")
     if not isinstance(frame, np.ndarray):
         raise InputError(
             f"draw: the frame is a {type(frame).__name__}, expected a numpy array of shape (height, width, 3)"
@@ -117,7 +120,9 @@ def draw(
     Raises:
         InputError: the frame is not such an array, or has another size than the one the poses were found in.
     """
-    _check(frame)
+    _check(frame, poses)
+    threshold = real(threshold, "threshold")
+    boxes, labels, in_place = flag(boxes, "boxes"), flag(labels, "labels"), flag(in_place, "in_place")
     if frame.shape[:2] != poses.shape:
         raise InputError(
             f"draw: the frame has height and width {frame.shape[:2]}, the poses were found in {poses.shape}"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, _run
-from ._checks import file_name, flag, text, whole
+from ._checks import choice, file_name, flag, text, whole
 from ._sizes import parse_bytes, parse_imgsz
 from .device import DevicePoses
 from .errors import InputError
@@ -174,8 +174,7 @@ class Engine:
         if changes:
             kept = kept.changed(changes)
         native = kept.native
-        if output not in ("poses", "device"):
-            raise InputError(f"output {output!r} is not known; use poses or device")
+        choice(output, "output", ("poses", "device"))
         frames = [_native(frame) for frame in _frames(batch)]
         letterboxed = (
             len(frames) > 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from . import _run
+from ._checks import an_engine, callbacks, file_path
 from ._files import describe
 from ._optional import require
 from .errors import InputError
@@ -99,12 +100,14 @@ def evaluate(
         TypeError: there is no such threshold.
         DeviceError: faster-coco-eval is not installed.
     """
+    an_engine(engine)
+    callbacks(on_error=on_error, on_warning=on_warning, progress=progress)
     own = engine.thresholds.changed({"conf": CONF}) if thresholds is None else checked(thresholds)
-    folder = Path(images)
+    folder = file_path(images, "images", "the folder of the pictures")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of pictures; give the folder the annotations speak of")
     sigmas = _sigmas(engine)
-    truth = _load(Path(annotations), engine.spec)
+    truth = _load(file_path(annotations, "annotations"), engine.spec)
     coco: Any = require("faster_coco_eval", package="faster-coco-eval", extra="eval", purpose="the evaluation")
     for text in truth.warnings:
         (on_warning or warnings.warn)(text)

@@ -238,11 +238,11 @@ def model_info(
     """
     info = _core.read_model_file(file_name(path, "path", "the path of an ONNX model or an engine file"))
     try:
-        found = find_spec(path, spec or None)
+        found = find_spec(path, spec)
         info["spec"] = found.fields
         info["spec_origin"] = found.origin
     except ModelError as error:
-        if spec:
+        if spec is not None:
             raise
         info["spec_problem"] = str(error)
     if not info["most_frames"]:

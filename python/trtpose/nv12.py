@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._checks import flag
-from .errors import InputError
+from ._checks import choice, flag
 
 __all__ = ["Nv12"]
 
@@ -33,11 +32,9 @@ class Nv12:
     __slots__ = ("chroma", "full_range", "luma", "matrix")
 
     def __init__(self, luma: Any, chroma: Any = None, *, matrix: str = "bt709", full_range: bool = False) -> None:
-        if matrix not in ("bt601", "bt709"):
-            raise InputError(f"matrix {matrix!r} is not known; use bt709 or bt601")
         self.luma = luma
         self.chroma = chroma
-        self.matrix = matrix
+        self.matrix = choice(matrix, "matrix", ("bt709", "bt601"))
         self.full_range = flag(full_range, "full_range")
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ._checks import instance, real, shown, whole
 from ._optional import require
 from .errors import InputError
 from .skeletons import VISIBLE
@@ -31,6 +32,10 @@ def _array(name: str, value: Any, dtype: type[np.generic], kinds: str) -> NDArra
     if array.dtype.kind not in kinds and array.size:
         raise InputError(f"Poses: {name} has dtype {array.dtype}, expected {np.dtype(dtype)}")
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _check_spec(spec: Any) -> None:
+    instance(spec, "Poses: spec", ModelSpec, "the ModelSpec of the network, such as Engine.spec")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,7 @@ class Poses:
     spec: ModelSpec
 
     def __post_init__(self) -> None:
+        _check_spec(self.spec)
         boxes = _array("boxes", self.boxes, np.float32, "fiu")
         if boxes.size == 0:
             boxes = boxes.reshape(0, 4) if boxes.ndim < 2 else boxes
@@ -87,7 +93,7 @@ class Poses:
         try:
             height, width = (operator.index(side) for side in self.shape)
         except (TypeError, ValueError):
-            raise InputError(f"Poses: shape is {self.shape!r}, expected (height, width) in pixels") from None
+            raise InputError(f"Poses: shape is {shown(self.shape)}, expected (height, width) in pixels") from None
         if height <= 0 or width <= 0:
             raise InputError(f"Poses: shape is {(height, width)}, expected (height, width) in pixels")
         for name, value in (
@@ -102,6 +108,7 @@ class Poses:
     @classmethod
     def empty(cls, shape: tuple[int, int], spec: ModelSpec) -> Poses:
         """Nobody, in a frame of ``shape`` (height, width)."""
+        _check_spec(spec)
         return cls(
             boxes=np.zeros((0, 4), np.float32),
             scores=np.zeros(0, np.float32),
@@ -172,7 +179,7 @@ class Poses:
 
     def visible(self, threshold: float = VISIBLE) -> NDArray[np.bool_]:
         """(n, K) bool: whether a keypoint's confidence is at least ``threshold``."""
-        return self.confidence >= threshold
+        return self.confidence >= real(threshold, "threshold")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types: ``{"width", "height", "poses": [{"score", "class_id", "box", "keypoints"}]}``.
@@ -219,8 +226,9 @@ class Poses:
         return cls(arrays["box"], arrays["score"], arrays["class_id"], arrays["keypoints"], shape, spec)
 
     def to_json(self, indent: int | None = None) -> str:
-        """:meth:`to_dict` as a JSON text."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+        """:meth:`to_dict` as a JSON text; ``indent`` spaces before what lies deeper, or all on one line."""
+        spaces = None if indent is None else whole(indent, "indent", 0, 80)
+        return json.dumps(self.to_dict(), indent=spaces, allow_nan=False)
 
     def to_coco(
         self, image_id: int, categories: Mapping[int, int] | Sequence[int] | None = None
@@ -242,7 +250,7 @@ class Poses:
         for row, class_id in enumerate(self.class_ids.tolist()):
             try:
                 category = class_id + 1 if categories is None else categories[class_id]
-            except (KeyError, IndexError):
+            except (KeyError, IndexError, TypeError):
                 raise InputError(f"categories has no COCO category for class {class_id}; add it") from None
             left, top, right, bottom = self.boxes[row].tolist()
             results.append(

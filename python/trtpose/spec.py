@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from . import _core, _run
+from ._checks import file_path, shown
 from .errors import ModelError
 
 __all__ = ["LAYOUTS", "METADATA_KEY", "ModelSpec"]
@@ -71,8 +72,13 @@ class ModelSpec:
     family: str = DEFAULT_FAMILY
 
     def __post_init__(self) -> None:
-        source = f"model spec {self.name or '(unnamed)'}"
+        name, extra = cast("tuple[Any, Any]", (self.name, self.extra))
+        source = f"model spec {(name or '(unnamed)') if isinstance(name, str) else shown(name)}"
+        if not isinstance(extra, Mapping):
+            raise ModelError(f"{source}: extra is {shown(extra)}; give a dict")
         _check(self.to_dict(), source)
+        for key, convert in _FIELDS.items():
+            _converted(convert, key, getattr(self, key), source)
         self._check_descriptions(source)
 
     def _check_descriptions(self, source: str) -> None:
@@ -128,7 +134,8 @@ class ModelSpec:
             return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
         known = {key: plain(value) for key, value in self.__dict__.items() if key != "extra"}
-        if self.family == DEFAULT_FAMILY:
+        family = cast("Any", self.family)
+        if isinstance(family, str) and family == DEFAULT_FAMILY:
             del known["family"]
         return {METADATA_KEY: _VERSION, **known, **self.extra}
 
@@ -154,12 +161,7 @@ class ModelSpec:
         for key, convert in _FIELDS.items():
             if key not in data:
                 continue
-            value = data.pop(key)
-            try:
-                converted[key] = convert(value)
-            except (TypeError, ValueError, OverflowError):
-                message = f"{source}: {key} is {value!r}, not of the expected type; see docs/conventions.md"
-                raise ModelError(message) from None
+            converted[key] = _converted(convert, key, data.pop(key), source)
         try:
             return cls(**converted, extra=data)
         except ModelError as error:
@@ -170,6 +172,8 @@ class ModelSpec:
         """Parse a JSON text; errors as :meth:`from_dict`."""
         try:
             values: Any = json.loads(text)
+        except TypeError:
+            raise ModelError(f"{source}: a model spec is the text of a JSON object, this is {shown(text)}") from None
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{source}: not valid JSON ({error}); a model spec is a JSON object") from None
         if not isinstance(values, dict):
@@ -182,10 +186,12 @@ class ModelSpec:
 
         Raises:
             ModelError: the file cannot be read or is not a valid spec.
+            InputError: ``path`` is none.
         """
         try:
-            _run.reads(path)
-            text = Path(path).read_bytes()
+            file = file_path(path, "path", "the path of a JSON file")
+            _run.reads(file)
+            text = file.read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: cannot read the model spec ({error.strerror})") from None
         return cls.from_json(text, source=str(path))
@@ -197,7 +203,20 @@ def _check(fields: Mapping[str, Any], source: str) -> None:
         text = json.dumps(fields)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{source}: holds what JSON cannot ({error}); give plain numbers, texts and lists") from None
-    _core.normalise_spec(text, source)
+    _core.normalise_spec(text, source.encode(errors="backslashreplace").decode())
+
+
+def _converted(convert: Callable[[Any], Any], key: str, value: Any, source: str) -> Any:
+    """A field as its attribute.
+
+    Raises:
+        ModelError: it is of another type.
+    """
+    try:
+        return convert(value)
+    except (TypeError, ValueError, OverflowError):
+        message = f"{source}: {key} is {shown(value)}, not of the expected type; see docs/conventions.md"
+        raise ModelError(message) from None
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
 from . import _core
-from ._checks import flag, real, whole
+from ._checks import choice, flag, instance, real, whole
 from .errors import InputError
 
 __all__ = ["ThresholdChanges", "Thresholds", "checked"]
@@ -50,8 +50,7 @@ class Thresholds:
     def __post_init__(self) -> None:
         whole(self.max_det, "max_det", 1, _MAX_DET)
         flag(self.agnostic, "agnostic")
-        if self.nms not in ("iou", "oks"):
-            raise InputError(f"nms {self.nms!r} is not known; use iou or oks")
+        choice(self.nms, "nms", ("iou", "oks"))
         _core.check_thresholds(self.native)
 
     @property
@@ -64,9 +63,10 @@ class Thresholds:
         """These with some of them changed.
 
         Raises:
-            InputError: as the constructor.
+            InputError: as the constructor, or it is no dict.
             TypeError: there is no such threshold.
         """
+        instance(changes, "changes", dict, "a dict of thresholds, such as conf")
         for name in changes:
             if name not in self.__dataclass_fields__:
                 raise TypeError(f"unexpected keyword argument {name!r}")

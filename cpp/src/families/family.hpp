@@ -72,6 +72,9 @@ public:
                       const std::function<void()>& selected) = 0;
 };
 
+/// What settles it where only a spec can.
+inline constexpr const char* kGiveASpec = "give the model spec with --spec FILE.json (docs/conventions.md shows one)";
+
 /// What a family makes of a file that carries no spec.
 struct Recognition {
     std::vector<ModelSpec> readings;  ///< every one that the file allows, also those that lack something

@@ -34,8 +34,6 @@ std::string joined(const std::vector<std::string>& parts, const char* between) {
     return out;
 }
 
-constexpr const char* kGiveASpec = "give the model spec with --spec FILE.json (docs/conventions.md shows one)";
-
 /// What all families together make of a file: one reading, or the reasons and what settles it.
 struct Verdict {
     std::optional<ModelSpec> spec;
@@ -95,7 +93,7 @@ void check_input_range(const ModelFile& file) {
     for (const auto& kind : file.input_operators) {
         require(std::find(std::begin(kArithmetic), std::end(kArithmetic), kind) == std::end(kArithmetic),
                 ErrorCode::model, file.path, ": its graph begins with arithmetic on the picture (", kind,
-                "), and nothing says whether it wants values from 0 to 1 or from 0 to 255; ", kGiveASpec,
+                "), and nothing says whether it wants values from 0 to 1 or from 0 to 255; ", families::kGiveASpec,
                 ": mean 0 and std 1 feed 0 to 255, mean 0 and std 255 feed 0 to 1");
     }
 }
@@ -111,7 +109,7 @@ FoundSpec recognise(const ModelFile& file, NetworkProbe* probe) {
         return {*verdict.spec, metadata.present ? "metadata of Ultralytics" : "names and shapes"};
     }
     throw Error(ErrorCode::model, text(file.path, ": ", verdict.doubt, "; ",
-                                       verdict.remedy.empty() ? kGiveASpec : verdict.remedy.c_str()));
+                                       verdict.remedy.empty() ? families::kGiveASpec : verdict.remedy.c_str()));
 }
 
 /// Whether the input is a batch of pictures as trtpose feeds them, whatever the spec says.
@@ -133,7 +131,8 @@ void check_input(const ModelFile& file) {
         refuse(shape, ", expected N×3×H×W; trtpose runs networks of three colours");
     }
     if (input.dtype != DType::f32 && input.dtype != DType::f16)
-        refuse("of type ", to_string(input.dtype),
+        refuse(input.dtype == DType::other ? "neither of type float32 nor float16"
+                                           : text("of type ", to_string(input.dtype)),
                ", trtpose feeds float32 (colour values less mean, divided by std); export the network with a float32 "
                "input");
 }

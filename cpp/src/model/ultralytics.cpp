@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "core/check.hpp"
+#include "families/family.hpp"
 #include "model/limits.hpp"
 #include "model/literal.hpp"
 #include "trtpose/own_nms.hpp"
@@ -85,8 +86,8 @@ void parse(const ModelFile& file, const char* key, F&& use) {
     try {
         use(parse_literal(entry->second));
     } catch (const std::invalid_argument& error) {
-        throw Error(ErrorCode::model, text(file.path, ": metadata '", key, "' is unreadable (", error.what(),
-                                           "); give the model spec with --spec"));
+        throw Error(ErrorCode::model, text(file.path, ": metadata '", key, "' is unreadable (", error.what(), "); ",
+                                           families::kGiveASpec));
     }
 }
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from .._checks import file_name, file_path
 from .._run import one_run
+from ..errors import InputError
 from ..spec import ModelSpec
 from . import budget, compiler, engine_file, onnx_model
 from .budget import mib
@@ -109,8 +111,10 @@ def build_engine(
 ) -> Built:
     """Build an engine file from ONNX as ``options`` say; arguments and errors as of :func:`build`."""
     say = report or _quiet
-    source = Path(model)
-    target = Path(output) if output is not None else source.with_suffix(".engine")
+    source = Path(file_name(model, "model", "the path of an ONNX model"))
+    if not source.name:
+        raise InputError(f"{source}: is no file; give the path of an ONNX model")
+    target = file_path(output, "output") if output is not None else source.with_suffix(".engine")
     resolved = resolve(source, target, options, say)
     network = put_precision_in(resolved, options, report=say, progress=progress)
     budget.refuse_weights(source, network.weights, options)

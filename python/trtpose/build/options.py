@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from .._checks import file_name, file_path, flag, shown, text, whole
 from .._sizes import parse_bytes, read_imgsz
 from ..errors import InputError
 from ..spec import ModelSpec
@@ -139,8 +140,12 @@ class Options:
         if self.runtime is not None:
             _check_choice("runtime", self.runtime, RUNTIMES)
         _check_choice("hardware_compatible", self.hardware_compatible, COMPATIBILITY)
-        if self.opt_level is not None and not 0 <= self.opt_level <= 5:
-            raise InputError(f"opt_level {self.opt_level}: expected 0 to 5")
+        if self.opt_level is not None:
+            whole(self.opt_level, "opt_level", 0, 5)
+        for name in ("version_compatible", "weight_streaming", "tf32", "nms_in_engine"):
+            flag(getattr(self, name), name)
+        if self.device is not None:
+            text(self.device, "device", "cuda:N")
         if self.thresholds is not None and not self.nms_in_engine:
             raise InputError("thresholds are no part of an engine without nms_in_engine; give them where it is run")
 
@@ -167,9 +172,9 @@ class Options:
         return cls(precision=precision, thresholds=thresholds, **parsed)
 
 
-def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InputError(f"{option} {value!r} is not one of {', '.join(choices)}")
+def _check_choice(option: str, value: Any, choices: Sequence[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"{option} {shown(value)} is not one of {', '.join(choices)}")
 
 
 def _whole(value: Any, top: int) -> int:
@@ -191,14 +196,14 @@ def parse_batch(value: int | str | Sequence[int] | None) -> Range | None:
     """
     if value is None:
         return None
-    parts: list[Any] = (
-        list(value.split(":")) if isinstance(value, str) else [value] if isinstance(value, int) else list(value)
-    )
     try:
+        parts: list[Any] = (
+            list(value.split(":")) if isinstance(value, str) else [value] if isinstance(value, int) else list(value)
+        )
         numbers = [_whole(part, _MAX_BATCH) for part in parts]
         if len(numbers) not in (1, 3) or numbers != sorted(numbers):
             raise ValueError
-    except ValueError:
+    except (ValueError, TypeError):
         raise InputError(
             f"batch {_show(value)}: write a number from 1 to {_MAX_BATCH}, or smallest, best and largest as 1:4:8"
         ) from None
@@ -252,7 +257,9 @@ def parse_capabilities(value: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if value is None:
         return ()
-    parts = [part.strip() for part in (value.split(",") if isinstance(value, str) else value)]
+    parts = [
+        part.strip() for part in _texts(value.split(",") if isinstance(value, str) else value, "compute_capability")
+    ]
     for part in parts:
         major, dot, minor = part.partition(".")
         if not (dot and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
@@ -261,17 +268,24 @@ def parse_capabilities(value: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _show(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
+    return value if isinstance(value, str) else shown(value)
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    """A list of texts."""
+    if isinstance(value, str) or not isinstance(value, Iterable) or not all(isinstance(v, str) for v in value):
+        raise InputError(f"{name} is {shown(value)}; give a list of texts")
+    return tuple(cast("Iterable[str]", value))
 
 
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
-    "calib": Path,
+    "calib": lambda value: file_path(value, "calib", "a folder of pictures"),
     "batch": parse_batch,
     "imgsz": parse_imgsz,
     "vram_budget": lambda value: parse_bytes(value, "vram_budget"),
     "workspace": lambda value: parse_bytes(value, "workspace"),
     "tactic_memory": lambda value: parse_bytes(value, "tactic_memory"),
     "compute_capability": parse_capabilities,
-    "timing_cache": os.fspath,
-    "keep": tuple,
+    "timing_cache": lambda value: file_name(value, "timing_cache"),
+    "keep": lambda value: _texts(value, "keep"),
 }

@@ -10,10 +10,13 @@ import gc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .. import _core, _files
+from .._checks import callbacks, choice, file_path, flag, instance, text, whole
 from .._optional import require
 from .._run import one_run
+from .._sizes import parse_imgsz
 from ..errors import InputError, ModelError
 from ..families import registry
 from ..families.family import Exported, Family, PoseNetwork, lookup, quiet
@@ -23,8 +26,11 @@ from ..spec import METADATA_KEY, ModelSpec
 __all__ = ["Exported", "export", "export_network", "metadata"]
 
 
+_MOST_BATCH = 1024
+
+
 def _input_size(imgsz: int | tuple[int, int] | None, default: tuple[int, int], stride: int) -> tuple[int, int]:
-    size = (imgsz, imgsz) if isinstance(imgsz, int) else (imgsz or default)
+    size = default if imgsz is None else parse_imgsz(imgsz)
     if min(size) < 1 or size[0] % stride or size[1] % stride:
         near = tuple(max(round(side / stride), 1) * stride for side in size)
         raise InputError(
@@ -69,10 +75,9 @@ def export_network(
 
     say = report or quiet
     family = registry.family_of(network.spec)
-    if layout not in family.export_layouts:
-        raise InputError(f"layout {layout}: expected one of {', '.join(family.export_layouts)}")
-    if batch is not None and not 1 <= batch <= 1024:
-        raise InputError(f"batch {batch}: expected 1 to 1024")
+    choice(layout, "layout", family.export_layouts)
+    if batch is not None:
+        whole(batch, "batch", 1, _MOST_BATCH)
     size = _input_size(imgsz, network.spec.imgsz, network.spec.max_stride)
     network.spec = replace(network.spec, imgsz=size)
     _files.check_writable(output)
@@ -130,16 +135,16 @@ def export(
         InputError: an option does not fit.
         DeviceError: a package is missing.
     """
-    path = Path(source)
-    catalogue = registry.catalogue()
-    if path.suffix.lower() == ".onnx" and str(source) not in catalogue:
+    path = file_path(source, "source", "a checkpoint, an ONNX file or a name of the catalogue")
+    _check_arguments(arch, spec, seed, report, layout, batch, random=random, dynamic=dynamic, verify=verify)
+    name, catalogue = str(path), registry.catalogue()
+    if path.suffix.lower() == ".onnx" and name not in catalogue:
         require("onnx", package="onnx", extra="export", purpose="reading ONNX")
-        target = Path(output) if output else path.with_name(path.stem + ".trtpose.onnx")
-        if layout != registry.export_layouts()[0] or dynamic or imgsz or batch not in (1, None) or random:
+        target = _output(output) or path.with_name(path.stem + ".trtpose.onnx")
+        if layout != registry.export_layouts()[0] or dynamic or imgsz is not None or batch not in (1, None) or random:
             raise InputError(f"{path}: an ONNX keeps its size and layout; these options are for checkpoints")
         return _adopting(path, spec, arch).adopt(path, target, spec=spec, arch=arch, report=report)
     require("torch", package="torch", extra="export", purpose="exporting a checkpoint")
-    name = str(source)
     if random:
         network = registry.family_named(name).random(name, seed)
         target = _target(output, Path(f"{name}.onnx"))
@@ -158,10 +163,27 @@ def export(
     )
 
 
+def _check_arguments(arch: Any, spec: Any, seed: Any, report: Any, layout: Any, batch: Any, **flags: Any) -> None:
+    if batch is not None:
+        whole(batch, "batch", 1, _MOST_BATCH)
+    text(layout, "layout", " or ".join(registry.export_layouts()))
+    callbacks(report=report)
+    if arch is not None:
+        text(arch, "arch", "a name of the catalogue")
+    instance(spec, "spec", (ModelSpec, type(None)), "a trtpose.ModelSpec")
+    whole(seed, "seed")
+    for name, value in flags.items():
+        flag(value, name)
+
+
+def _output(output: Any) -> Path | None:
+    return None if output is None else file_path(output, "output")
+
+
 def _target(output: str | Path | None, default: Path) -> Path:
     """Where to write. A checkpoint often lies beside the ONNX that somebody else's exporter made of it."""
-    if output:
-        return Path(output)
+    if given := _output(output):
+        return given
     if default.exists():
         try:
             own = METADATA_KEY in _core.read_model_file(str(default))["metadata"]

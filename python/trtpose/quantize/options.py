@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from .._checks import choice, flag, real, shown, whole
 from ..errors import InputError
 from ..spec import ModelSpec
 from . import ranges
@@ -65,12 +66,18 @@ class Options:
     cache: bool | str | Path = True
 
     def __post_init__(self) -> None:
-        if self.method not in ranges.METHODS:
-            raise InputError(f"method {self.method!r} is not known; use one of {', '.join(ranges.METHODS)}")
+        choice(self.method, "method", tuple(ranges.METHODS))
+        real(self.allowed_drop, "max_drop")
         if not 0 <= self.allowed_drop <= 100:
-            raise InputError(f"max_drop is {self.max_drop}, expected points from 0 to 100")
-        if self.batch < 1 or self.limit < 1:
-            raise InputError(f"batch is {self.batch} and limit {self.limit}, expected at least 1")
+            raise InputError(f"max_drop is {shown(self.max_drop)}, expected points from 0 to 100")
+        whole(self.batch, "batch", 1)
+        whole(self.limit, "limit", 1)
+        if self.count is not None:
+            whole(self.count, "count")
+        flag(self.fp16, "fp16")
+        flag(self.measure, "measure")
+        if self.sensitivity is not None:
+            flag(self.sensitivity, "sensitivity")
 
     @classmethod
     def parse(cls, values: OptionValues) -> Options:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _run
+from .._checks import file_path
 from .._files import describe
 from ..engine import letterbox
 from ..errors import InputError
@@ -80,7 +81,7 @@ def open_pictures(
     Raises:
         InputError: no such folder, no pictures, or too few that can be read.
     """
-    where = Path(folder)
+    where = file_path(folder, "calib", "a folder of pictures")
     if not where.is_dir():
         raise InputError(f"{where}: no such folder of calibration pictures; give a folder with --calib")
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _files
+from .._checks import file_name, file_path
 from .._sizes import parse_imgsz
 from ..errors import InputError, ModelError
 from ..formats import onnx_graph as graphs
@@ -57,7 +58,7 @@ class Source:
 
 def open_source(path: str | Path, spec: ModelSpec | Mapping[str, Any] | str | Path | None, imgsz: Any) -> Source:
     """Read and check the float network."""
-    where = Path(path)
+    where = Path(file_name(path, "model", "the path of an ONNX model"))
     model = graphs.load(where)
     digest = hashlib.sha256(where.read_bytes()).hexdigest()
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
@@ -104,7 +105,7 @@ def target_for(source: Source, output: str | Path | None, ending: str) -> Path:
     Raises:
         InputError: that is the float network itself or another input, or cannot be written.
     """
-    target = Path(output) if output else source.path.with_name(f"{source.path.stem}{ending}")
+    target = file_path(output, "output") if output is not None else source.path.with_name(f"{source.path.stem}{ending}")
     _files.check_writable(target)
     return target
 

@@ -2,9 +2,7 @@
 """The head of a picture file, read before it is decoded.
 
 OpenCV allocates whatever size a header claims up to a limit of its own, so ours is looked at first, by readers that
-pass over what OpenCV passes over. Libraries that read heads were weighed: imagesize (2.0.1) knows no AVIF; Pillow
-(13.0) brings 22 MB with decoders of its own, and a limit on sizes that is one for the whole process; neither says
-whether a JPEG is whole.
+pass over what OpenCV passes over. Why not Pillow's: docs/adr/0013-heads-of-pictures.md.
 
 :func:`read_head` tells the format from the content.
 """
@@ -29,7 +27,8 @@ def _png_size(data: bytes) -> tuple[int, int]:
         length, kind = unpack(">I4s", data, at)
         if at + 12 + length > len(data):
             raise BadPictureError(TRUNCATED)
-        critical = not kind[0] & 0x20
+        # Decoders ask for IEND but not for its checksum, and nothing is in it.
+        critical = not kind[0] & 0x20 and kind != b"IEND"
         if critical:
             (crc,) = unpack(">I", data, at + 8 + length)
             if zlib.crc32(memoryview(data)[at + 4 : at + 8 + length]) != crc:

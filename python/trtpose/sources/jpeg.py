@@ -4,7 +4,8 @@
 Decoders differ in what they make of a file that is not quite one: without its end marker OpenCV's imread reads it and
 its imdecode (5.0) does not, stray bytes between segments are skipped by both with a line on stderr, and of a file cut
 off imread gives the first part with grey below. So what strays is left out here, the end marker is set, and a picture
-without one is known to be whole by decoding it twice, with different bytes where the rest would be.
+without one is known to be whole by decoding it twice, with different bytes where the rest would be. Going through all
+of the picture's data for that costs a quarter of decoding it; where the file ends as it should it is left out.
 """
 
 from __future__ import annotations
@@ -114,6 +115,12 @@ def _walk(data: bytes) -> _Segments:
             found.frame(marker, data, at + 2)
         if marker == _SOS:
             found.scan(data, at + 2)
+            if not found.progressive and data.endswith(_END):
+                end = len(data) - len(_END)
+                found.coded += end - at - length
+                found.pieces.append((start, end))
+                found.ended = True
+                break
             scan_end = _find(_END_OF_SCAN, data, at + length)
             begin, at = at + length, len(data) if scan_end is None else scan_end[0]
             found.coded += at - begin

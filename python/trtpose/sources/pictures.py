@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _run
+from .. import _paint, _run
+from .._checks import instance, whole
 from .._files import describe
 from .._opencv import cv2, decode, decode_file
 from ..errors import InputError
@@ -30,6 +31,7 @@ __all__ = [
     "decode_picture",
     "is_picture",
     "open_regular",
+    "pixels",
     "read_picture",
 ]
 
@@ -43,10 +45,22 @@ PICTURES = frozenset(
 MAX_PIXELS = 1 << 28
 """Pictures and videos of more pixels (268 million, 768 MiB decoded) are refused before they are decoded."""
 
+_MOST_PIXELS = 1 << 40
+"""No limit that is meant is larger."""
+
 _MAX_FILE = 1 << 30
 _SMALL_FILE = 1 << 20
 _SMALL = 1 << 22
 """Pixels (12 MiB decoded) that need no proof that the file can hold them."""
+
+
+def pixels(limit: Any) -> int:
+    """A limit of pixels.
+
+    Raises:
+        InputError: it is none.
+    """
+    return whole(limit, "max_pixels", 1, _MOST_PIXELS)
 
 
 def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -59,12 +73,14 @@ def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_
 
     Returns:
         (height, width, 3) uint8, BGR, turned as the file says (AVIF in its container, others in EXIF); alpha is
-        dropped, grey becomes three equal channels, deeper pixels are scaled to 8 bits.
+        dropped (of a TIFF OpenCV blends it with black), grey becomes three equal channels, deeper pixels are scaled to
+        8 bits.
 
     Raises:
         InputError: empty, cut off, damaged, too large, or of no known format.
     """
-    kind, head = _checked(data, name, max_pixels)
+    instance(data, "data", (bytes, bytearray, memoryview), "the bytes of a picture file")
+    kind, head = _checked(bytes(data), name, pixels(max_pixels))
     return _finished(_decoded(head, name), kind, head, name)
 
 
@@ -91,18 +107,26 @@ def _checked(data: bytes, name: str, max_pixels: int) -> tuple[str, Head]:
 
 
 def _decoded(head: Head, name: str) -> NDArray[np.uint8] | None:
-    """Pixels of the readings, which must be the same; no two are in memory together."""
-    image: NDArray[np.uint8] | None = None
-    digests: set[bytes] = set()
-    for number, reading in enumerate(head.readings):
-        image = None
-        image = _allocated(lambda reading=reading: decode(reading, stored=head.turn is not None), head, name)
-        if len(head.readings) == 1 or (image is None and number == 0):
-            break
-        digests.add(b"" if image is None else hashlib.blake2b(np.ascontiguousarray(image).data).digest())
-    if len(digests) > 1:
+    """Pixels of the readings, which must be the same."""
+    if len(head.readings) > 1 and not _alike(head, name):
         raise InputError(f"{name}: {TRUNCATED}; replace it with a whole JPEG file")
-    return image
+    return _allocated(lambda: decode(head.readings[0], stored=head.turn is not None), head, name)
+
+
+def _alike(head: Head, name: str) -> bool:
+    """Whether the readings hold the same pixels; no two are in memory together. Pillow judges where it can, since it
+    says nothing on stderr of what it finds."""
+    for judge in (_paint.decode, decode):
+        digests: set[bytes] = set()
+        for number, reading in enumerate(head.readings):
+            image = _allocated(lambda judge=judge, reading=reading: judge(reading, stored=True), head, name)
+            if image is None and number == 0:
+                break
+            digests.add(b"" if image is None else hashlib.blake2b(np.ascontiguousarray(image).data).digest())
+            del image
+        if digests:
+            return len(digests) == 1
+    return True
 
 
 def _allocated(decoder: Callable[[], NDArray[np.uint8] | None], head: Head, name: str) -> NDArray[np.uint8] | None:
@@ -138,6 +162,8 @@ def is_picture(path: Path) -> bool:
 
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read a picture file; result and errors as :func:`decode_picture`, and InputError where it cannot be read."""
+    instance(path, "path", (str, os.PathLike), "the path of a picture")
+    max_pixels = pixels(max_pixels)
     try:
         _run.reads(path)
         with os.fdopen(open_regular(str(path), os.O_RDONLY), "rb") as file:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import numpy as np
 
+from .._checks import shown
 from .._files import describe
 from ..errors import InputError
 from .pictures import is_picture
@@ -27,6 +28,8 @@ VIDEOS = frozenset(
 """Suffixes of the files that are taken for videos."""
 
 _SCHEMES = frozenset({"http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt", "rtp", "mms"})
+
+_LAST_CAMERA = 2**31 - 1
 
 STILL = frozenset({"picture", "array"})
 """Kinds of items that give one frame."""
@@ -92,6 +95,12 @@ def _from_pattern(pattern: str, left_out: list[str]) -> list[Item]:
     return items
 
 
+def _camera(index: int, number: int) -> Item:
+    if not 0 <= index <= _LAST_CAMERA:
+        raise InputError(f"source {number}: camera {shown(index)}; camera numbers go from 0 to {_LAST_CAMERA}")
+    return Item("camera", index, f"camera {index}")
+
+
 def expand(item: Any, number: int, left_out: list[str]) -> list[Item]:
     """What one item of the user's list stands for, in order.
 
@@ -114,9 +123,7 @@ def expand(item: Any, number: int, left_out: list[str]) -> list[Item]:
             f"source {number}: a {type(item).__name__}; give a path, an address, a camera number or an array"
         )
     if isinstance(item, (int, np.integer)):
-        if item < 0:
-            raise InputError(f"source {number}: camera {int(item)}; camera numbers start at 0")
-        return [Item("camera", int(item), f"camera {int(item)}")]
+        return [_camera(int(item), number)]
     text = os.fspath(item)
     if not isinstance(text, str):
         text = os.fsdecode(text)
@@ -134,8 +141,8 @@ def expand(item: Any, number: int, left_out: list[str]) -> list[Item]:
         exists = path.exists()
     except OSError as error:
         raise InputError(f"{text}: cannot be read ({describe(error)})") from None
-    if not exists and text.isascii() and text.isdigit():
-        return [Item("camera", int(text), f"camera {int(text)}")]
+    if not exists and text.isascii() and text.isdigit() and len(text) <= len(str(_LAST_CAMERA)):
+        return [_camera(int(text), number)]
     if not exists and glob.has_magic(text):
         return _from_pattern(text, left_out)
     return [_file_item(text)]

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from .. import _run
+from .._checks import choice, instance, whole
 from ..errors import InputError
 from .channel import Channel
 from .frame import Frame
-from .pictures import MAX_PIXELS
+from .pictures import MAX_PIXELS, pixels
 from .plan import STILL, Item, expand
 from .reader import Reader
 
@@ -58,12 +59,8 @@ class Sources:
         transport: str = "tcp",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        if depth < 1:
-            raise InputError(f"depth is {depth}, expected at least 1 frame")
-        if policy not in ("latest", "every"):
-            raise InputError(f"policy is {policy!r}, expected latest or every")
-        if transport not in ("tcp", "udp"):
-            raise InputError(f"transport is {transport!r}, expected tcp or udp")
+        choice(policy, "policy", ("latest", "every"))
+        choice(transport, "transport", ("tcp", "udp"))
         if isinstance(items, (str, bytes, os.PathLike, int, np.integer, np.ndarray)) or not isinstance(items, Iterable):
             items = [items]
         plan: list[Item] = []
@@ -79,6 +76,7 @@ class Sources:
     @classmethod
     def of_files(cls, paths: Iterable[str | Path], *, depth: int = 4, max_pixels: int = MAX_PIXELS) -> Sources:
         """Exactly these files, as pictures: names are not read as patterns, addresses or camera numbers."""
+        instance(paths, "paths", (list, tuple, Iterator), "a list of files")
         sources = cls.__new__(cls)
         items = [Item("picture", str(path), str(path), position) for position, path in enumerate(paths)]
         sources._set_up(items, depth, "every", 0, max_pixels)
@@ -87,14 +85,14 @@ class Sources:
     def _set_up(
         self, plan: list[Item], depth: int, policy: str, reconnect: int, max_pixels: int, transport: str = "tcp"
     ) -> None:
+        self._channel = Channel(whole(depth, "depth", 1), 512 << 20)
         _run.reads(*(item.value for item in plan if item.kind in ("picture", "video")))
         self._plan = plan
         self._left_out: list[str] = []
         self._policy = policy
-        self._reconnect = reconnect
-        self._max_pixels = max_pixels
+        self._reconnect = whole(reconnect, "reconnect")
+        self._max_pixels = pixels(max_pixels)
         self._transport = transport
-        self._channel = Channel(depth, 512 << 20)
         self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:

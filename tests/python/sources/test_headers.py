@@ -115,6 +115,11 @@ def test_what_is_no_picture(content: bytes, message: str, tmp_path: Path):
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_the_end_of_a_png_has_nothing_that_a_checksum_could_be_of():
+    data = encoded(".png")
+    np.testing.assert_array_equal(decode_picture(data[:-1] + bytes([data[-1] ^ 1])), decode_picture(data))
+
+
 def test_png_checksums_are_looked_at():
     data = bytearray(encoded(".png"))
     at = data.index(b"IDAT") + 30

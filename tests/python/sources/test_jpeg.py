@@ -49,10 +49,12 @@ def segments(data: bytes) -> list[int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("missing", [1, 2])
-def test_a_picture_without_its_end_marker_is_read(kind: str, missing: int):
+def test_a_picture_without_its_end_marker_is_read(kind: str, missing: int, capfd: pytest.CaptureFixture[str]):
     data = jpeg(kind)
     assert data.endswith(b"\xff\xd9")
     np.testing.assert_array_equal(decode_picture(data[:-missing]), decode_picture(data))
+    # What it takes to find out that nothing else is missing is nobody's concern.
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,6 +100,13 @@ def test_stray_bytes_between_segments_are_passed_over(stray: bytes, place: int, 
     at = segments(data)[1:][place]  # the signature holds the first marker
     np.testing.assert_array_equal(decode_picture(data[:at] + stray + data[at:]), decode_picture(data))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_in_place_of_the_end_marker(kind: str):
+    data = jpeg(kind)
+    for end in (b"\n", b"\0\0", b"\0" * 64, b"\xff\xfe\0\4ab"):
+        np.testing.assert_array_equal(decode_picture(data[:-2] + end), decode_picture(data))
 
 
 def test_stray_bytes_and_no_end_marker_together():

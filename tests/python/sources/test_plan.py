@@ -124,7 +124,7 @@ def test_a_missing_file_is_an_item(tmp_path: Path):
         ([None], "a NoneType; give a path"),
         ([1.5], "a float; give a path"),
         ([True], "a bool; give a path"),
-        (-1, "camera numbers start at 0"),
+        (-1, "camera -1; camera numbers go from 0"),
         (np.zeros((0, 4, 4, 3), np.uint8), "holds no frame"),
     ],
 )

@@ -35,9 +35,12 @@ def test_bad_files_in_the_middle_do_not_stop_the_run(tmp_path: Path, depth: int)
             assert str(frame.error).startswith(f"{frame.source}: ")
 
 
-@pytest.mark.parametrize("options", [{"depth": 0}, {"policy": "newest"}])
-def test_wrong_options(options: dict[str, Any]):
-    with pytest.raises(InputError, match="expected"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"depth": 0}, "depth 0 must lie between 1"), ({"policy": "newest"}, "is not known; use latest or every")],
+)
+def test_wrong_options(options: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
         Sources("a.jpg", **options)
 
 

@@ -8,6 +8,7 @@
 #include "families/anchor_grid/detections.hpp"
 #include "families/anchor_grid/family.hpp"
 #include "families/anchor_grid/layout.hpp"
+#include "families/anchor_grid/other_kinds.hpp"
 #include "families/anchor_grid/public_networks.hpp"
 #include "model/literal.hpp"
 #include "model/ultralytics.hpp"
@@ -84,30 +85,6 @@ constexpr const char* kSpecOrExport =
     "give the model spec with --spec FILE.json (docs/conventions.md shows one), or write the ONNX from the checkpoint "
     "with trtpose export, which puts the spec into it";
 
-/// What outputs of four dimensions are that no spec of anchors can be about; empty where they may be raw heads.
-std::string other_kind_of_heads(const ModelFile& file, int64_t fields) {
-    const auto& outputs = file.outputs;
-    const auto& first = outputs.front().shape;
-    const auto maps = [](const TensorInfo& o) { return o.shape.size() == 4; };
-    if (first.size() != 4 || !std::all_of(outputs.begin(), outputs.end(), maps)) return {};
-    const std::string shown = text("its ", outputs.size(), " outputs, the first ", shape_text(first), ", ");
-    const auto same = [&](size_t axis) {
-        return std::all_of(outputs.begin(), outputs.end(), [&](const auto& o) { return o.shape[axis] == first[axis]; });
-    };
-    if (outputs.size() > 1 && !same(1) && same(2) && same(3))
-        return shown + "are maps of one size, as bottom-up networks (OpenPose) give them, not heads of anchors";
-    // Four sides of a box as probabilities over 16 distances each, then one score per class and the keypoints.
-    constexpr int64_t kBoxBins = 4 * 16, kAnchors = 3;
-    const int64_t channels = first[1], rest = channels - kBoxBins - 1;
-    const bool of_anchors = channels > 0 && (channels % fields == 0 || channels % kAnchors == 0);
-    if (outputs.size() > 1 && same(1) && !of_anchors && rest >= 2 && (rest % 3 == 0 || rest % 2 == 0))
-        return text(
-            shown, "are raw heads with box distributions (DFL: 64 box bins, a score, ", rest,
-            " keypoint numbers), as face forks of YOLOv8 export them; they have no anchors, and trtpose does not "
-            "decode them");
-    return {};
-}
-
 /// Raw heads: one 4- or 5-dimensional output per stride.
 Recognition recognise_heads(const ModelFile& file, const UltralyticsMetadata& metadata, ModelSpec spec) {
     const auto& outputs = file.outputs;
@@ -126,11 +103,11 @@ Recognition recognise_heads(const ModelFile& file, const UltralyticsMetadata& me
                      ", may be those of YOLO-Pose or of KAPAO, whose numbers mean other things in the same shape"),
                 kSpecOrExport};
     }
-    if (std::string kind = other_kind_of_heads(file, Fields(spec).numbers); !kind.empty())
-        return {{}, std::move(kind), "export the network with its own decode, as one list of people"};
     Recognition out;
     out.doubt = text("it has ", outputs.size(), " raw outputs, the first ", shape_text(first),
                      ", and its anchors are not known");
+    if (first.size() == 4 && may_hold_box_bins(first[1]))
+        out.doubt += " (it has none if 64 of the channels are box distributions, which trtpose does not decode)";
     const int64_t fields = Fields(spec).numbers;
     if (first.size() == 4 ? first[1] > 0 && first[1] % fields == 0 : first[4] == fields) {
         spec.strides.clear();
@@ -253,6 +230,7 @@ Recognition recognise_list(const ModelFile& file, const UltralyticsMetadata& met
                          spec.keypoints, " keypoints and ", spec.classes(), " class(es)");
     } else if (const int stride = readings[0].max_stride(); spec.imgsz.height % stride || spec.imgsz.width % stride) {
         out.doubt = text("its input ", spec.imgsz.height, "×", spec.imgsz.width, " is no multiple of stride ", stride);
+        out.remedy = "export the network at a size whose sides are multiples of it";
     } else if (readings[0].layout == Layout::decoded && !metadata.present) {
         return doubt_of_decoded(readings[0], shown, probe);
     }
@@ -271,6 +249,7 @@ Recognition AnchorGrid::recognise(const ModelFile& file, const UltralyticsMetada
                                   NetworkProbe* probe) const {
     const ModelSpec spec = without_layout(file, metadata);
     const auto& output = file.outputs.front();
+    if (auto other = other_kind(file, metadata, spec)) return *other;
     switch (output.shape.size()) {
         case 2:
             if (are_detections(output)) return {{}, detections_text(output), kExportWithoutNms};

@@ -65,12 +65,13 @@ def adopt(
     say = report or quiet
     _run.reads_model(path)
     _files.check_writable(output)
-    model = _read(path)
+    model = _read(path, spec)
     known = spec or stated_spec(_metadata(model), str(path))
     source = str(path)
     if known is None and arch is None:
         known = _ultralytics_spec(path)
     if known is not None and known.layout in ("channels_first", "final"):
+        find_spec(path, known)
         return _describe(model, known, output, f"left the graph of {path.name} as it is and added the spec")
     say("looking for the decode tail")
     found_heads = _find_heads(model)
@@ -85,12 +86,13 @@ def adopt(
     if known is None and arch is not None:
         known = _decoded_spec(model, arch, path)
     if known is None:
+        find_spec(path)  # what nothing makes run is refused for what it is
         raise ModelError(
             f"{path}: its outputs are not recognised; say what it is with --spec FILE, or with --arch NAME if it is a "
-            "network "
-            "of the catalogue"
+            "network of the catalogue"
         )
     _check(model, known, path)
+    find_spec(path, known)
     return _describe(model, known, output, f"left the graph of {path.name} as it is and added the spec")
 
 
@@ -110,7 +112,7 @@ def _check(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
             )
 
 
-def _read(path: Path) -> onnx.ModelProto:
+def _read(path: Path, spec: ModelSpec | None) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path))
     except OSError as error:
@@ -123,9 +125,8 @@ def _read(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: not a pose network (it has {len(inputs)} inputs and {len(model.graph.node)} nodes)")
     kind = inputs[0].type.tensor_type
     if len(kind.shape.dim) != 4 or kind.elem_type != onnx.TensorProto.FLOAT:
-        raise ModelError(
-            f"{path}: its input is not a float32 batch of pictures; export it again without half precision"
-        )
+        find_spec(path, spec)  # other inputs than those of half precision run nowhere
+        raise ModelError(f"{path}: its input is of half precision; export it again in float32")
     return model
 
 

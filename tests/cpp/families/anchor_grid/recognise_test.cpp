@@ -171,6 +171,62 @@ std::vector<Case> of_other_kinds() {
     };
 }
 
+/// What no spec can settle; beside them the sentence says what helps.
+std::vector<Case> without_any_spec() {
+    const Dims upright = {1, 3, 256, 192};
+    return {
+        {"DFL, two numbers a keypoint, by its metadata",
+         kSquare,
+         {{"a", {1, 75, 8, 8}}, {"b", {1, 75, 4, 4}}, {"c", {1, 75, 2, 2}}},
+         ultralytics("[5, 2]"),
+         "10 keypoint numbers",
+         {}},
+        {"DFL, two classes, by its metadata",
+         kSquare,
+         {{"a", {1, 75, 8, 8}}, {"b", {1, 75, 4, 4}}, {"c", {1, 75, 2, 2}}},
+         ultralytics("[3, 3]", "['a', 'b']"),
+         "2 scores, 9 keypoint numbers",
+         {}},
+        {"maps of two sizes",
+         kSquare,
+         {{"a", {1, 34, 16, 16}}, {"b", {1, 17, 32, 32}}},
+         {},
+         "maps of unlike channels",
+         {}},
+        {"SimCC", upright, {{"x", {-1, 17, 384}}, {"y", {-1, 17, 512}}}, {}, "17 keypoints of one person", {}},
+        {"SimCC, three bins a pixel", upright, {{"x", {1, 133, 576}}, {"y", {1, 133, 768}}}, {}, "SimCC", {}},
+        {"a detector", kSquare, {{"output0", {1, 300, 6}}}, {}, "too few numbers for a box, a score and keypoints", {}},
+        {"a detector, channels first", kSquare, {{"output0", {1, 5, 8400}}}, {}, "too few numbers", {}},
+        {"boxes and keypoints apart",
+         kSquare,
+         {{"dets", {1, 100, 5}}, {"keypoints", {1, 100, 17, 3}}},
+         {},
+         "'keypoints' 1×100×17×3: boxes, scores and keypoints apart",
+         {}},
+        {"a classifier", kSquare, {{"x", {1, 1000}}}, {}, "no layout of pose networks", {}},
+        {"a size no stride divides", {1, 3, 70, 70}, {{"x", {1, 56, 84}}}, {}, "sides are multiples of it", {}},
+    };
+}
+
+/// What may be more than one thing, of which a spec settles one.
+std::vector<Case> with_a_spec_perhaps() {
+    return {
+        {"one map", {1, 3, 256, 192}, {{"x", {1, 17, 64, 48}}}, {}, "if it is a raw head, give the model spec", {}},
+        {"anchors or DFL",
+         kSquare,
+         {{"a", {1, 75, 8, 8}}, {"b", {1, 75, 4, 4}}, {"c", {1, 75, 2, 2}}},
+         {},
+         "box distributions, which trtpose does not decode); give the model spec",
+         {}},
+        {"heads beside a map",
+         kSquare,
+         {{"a", {1, 45, 8, 8}}, {"b", {1, 45, 4, 4}}, {"c", {1, 32, 16, 16}}},
+         {},
+         "anchors are not known; give the model spec",
+         {}},
+    };
+}
+
 Metadata with_entry(const std::string& key, const std::string& value) {
     Metadata out = ultralytics("[3, 3]", "{0: 'a', 1: 'b'}");
     for (auto& [name, text] : out) {
@@ -207,7 +263,6 @@ std::vector<Case> in_doubt() {
         {"metadata of another type", kSquare, {{"x", {1, 56, kCells3}}}, {{"kpt_shape", "17"}}, "kpt_shape", {}},
         {"no keypoints", kSquare, {{"x", {1, 56, kCells3}}}, {{"kpt_shape", "[0, 3]"}}, "kpt_shape", {}},
         {"names that are numbers", kSquare, {{"x", {1, 56, kCells3}}}, ultralytics("[17, 3]", "[1]"), "names", {}},
-        {"a size no stride divides", {1, 3, 70, 70}, {{"x", {1, 56, 84}}}, {}, "multiple", {}},
     };
 }
 
@@ -234,10 +289,22 @@ TEST_F(AnchorGridRecognition, NamesShapesAndMetadataThatLeaveNoDoubt) {
 }
 
 TEST_F(AnchorGridRecognition, WhatIsInDoubtIsRefused) {
-    for (const auto& cases : {in_doubt(), of_other_kinds()}) {
+    for (const auto& cases : {in_doubt(), of_other_kinds(), without_any_spec(), with_a_spec_perhaps()}) {
         for (const auto& c : cases) {
             SCOPED_TRACE(c.what);
             TRTPOSE_EXPECT_ERROR(find(c.input, c.outputs, c.metadata), ErrorCode::model, c.expected);
+        }
+    }
+}
+
+TEST_F(AnchorGridRecognition, NoSpecIsAskedForWhereNoneHelps) {
+    for (const auto& c : without_any_spec()) {
+        SCOPED_TRACE(c.what);
+        try {
+            find(c.input, c.outputs, c.metadata);
+            ADD_FAILURE() << "was not refused";
+        } catch (const Error& error) {
+            EXPECT_EQ(std::string(error.what()).find("spec"), std::string::npos) << error.what();
         }
     }
 }
