@@ -131,7 +131,7 @@ KNOWN: dict[int, Skeleton] = {len(skeleton): skeleton for skeleton in (COCO, FAC
 
 
 _PERSONS = frozenset({"person", "persons", "people", "human", "pedestrian"})
-_CLASSES: dict[int, frozenset[str]] = {len(COCO): _PERSONS, len(FACE): _PERSONS | {"face", "faces", "head"}}
+_CLASSES: dict[int, frozenset[str]] = {len(COCO): _PERSONS, len(FACE): frozenset({"face", "faces", "head"})}
 
 
 def known_skeleton(classes: Sequence[str], keypoints: int, names: Sequence[str] = ()) -> Skeleton | None:

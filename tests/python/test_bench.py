@@ -302,7 +302,7 @@ def test_the_network_alone_on_the_cpu(tmp_path: Any):
     assert len(times["single"]) == 3
     assert times["device"] == times["graph"] == []
     assert times["back_to_back"] > 0
-    with pytest.raises(InputError, match="runs 0 must lie between 1 and"):
+    with pytest.raises(InputError, match="runs is 0"):
         _core.time_network(
             path=str(model), device="cpu", precision="f32", threads=1, batch=1, imgsz=(64, 96), runs=0, warmup=1
         )

@@ -36,7 +36,11 @@ def test_coco_against_the_annotations(shared):
 
 def test_the_choice():
     assert skeleton_for(PERSON) == COCO
-    assert skeleton_for(spec_with(len(FACE))).edges == FACE.edges
+    assert skeleton_for(spec_with(len(FACE), names=["face"])).edges == FACE.edges
+    assert skeleton_for(spec_with(len(FACE), kpt_names=list(FACE.names))).edges == FACE.edges
+    # Five points of a person may be any.
+    five = skeleton_for(spec_with(len(FACE)))
+    assert (five.names, five.edges, five.flip) == (("0", "1", "2", "3", "4"), (), ())
     plain = skeleton_for(spec_with(9))
     assert (len(plain), plain.edges, plain.sigmas, set(plain.sides)) == (9, (), (), {""})
     own = skeleton_for(spec_with(len(COCO), skeleton=[[0, 1]], sigmas=[0.1] * len(COCO)))

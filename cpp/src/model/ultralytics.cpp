@@ -2,6 +2,7 @@
 #include "model/ultralytics.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "core/check.hpp"
@@ -17,13 +18,22 @@ constexpr int kColours = 3;
 
 int whole(const Literal& value, int low, int high) {
     const auto number = value.whole(low, high);
-    if (!number) throw std::invalid_argument("expected a whole number");
+    if (!number) throw std::invalid_argument(text("expected a whole number from ", low, " to ", high));
     return static_cast<int>(*number);
 }
 
 const Literal::List& two(const Literal& value) {
     if (!value.list() || value.list()->size() != 2) throw std::invalid_argument("expected two numbers");
     return *value.list();
+}
+
+/// What a key counts, a number or one in quotes; nothing where it is something else.
+std::optional<int64_t> index_of(const std::string& key, size_t entries) {
+    try {
+        return parse_literal(key).whole(0, static_cast<double>(entries) - 1);
+    } catch (const std::invalid_argument&) {
+        return {};
+    }
 }
 
 /// The entries of a list, or of a dict whose keys are 0, 1, 2 and so on, in whichever order it was written.
@@ -34,7 +44,7 @@ std::vector<const Literal*> by_number(const Literal& value) {
     } else if (value.dict()) {
         out.resize(value.dict()->size());
         for (const auto& [key, entry] : *value.dict()) {
-            const auto index = parse_literal(key).whole(0, static_cast<double>(out.size()) - 1);
+            const auto index = index_of(key, out.size());
             if (!index)
                 throw std::invalid_argument(text("a key is ", key.substr(0, 40), " where ", out.size(),
                                                  " entries are numbered from 0 without a gap"));

@@ -148,8 +148,8 @@ class Reader:
                     capture.close()
                 if done:
                     return
-            # Only streams come here: never opened, or broken off.
-            if index > before:
+            # Only streams come here: never opened, or broken off. One frame a connection is no stream.
+            if index > before + 1:
                 retries = 0
             if retries >= self._reconnect:
                 self._fail(item, _given_up(index, retries, problem), index, live)

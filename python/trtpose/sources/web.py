@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from .capture import OpenError
 from .headers import looks_like_picture
@@ -22,6 +22,18 @@ _MAX_FILE = 1 << 30
 _HEAD = 4096
 
 _STREAMS = ("video/", "audio/", "multipart/")
+_NEXT_FRAME = b"\xff\xd9\xff\xd8\xff"
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows only to where an address could have led by itself."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if not is_web(newurl):
+            raise urllib.error.HTTPError(newurl, code, "leads to no http address", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def is_web(address: str) -> bool:
@@ -36,17 +48,28 @@ def fetch_picture(address: str) -> bytes | None:
     """
     with _opened(address) as reply:
         kind = str(reply.headers.get_content_type() if reply.headers.get("Content-Type") else "").lower()
-        if kind.startswith(_STREAMS):
+        streams = kind.startswith(_STREAMS)
+        if streams and reply.headers.get("Content-Length") is None:
             return None
         head = reply.read(_HEAD)
+        if not head:
+            raise OpenError(f"answers with nothing ({reply.status}); check the address", passing=True)
         if not kind.startswith("image/") and not looks_like_picture(head):
-            if kind == "text/html":
-                raise OpenError("answers with a page (text/html), no picture and no video; check the address")
+            if not streams and _is_text(kind, head):
+                raise OpenError(f"answers with a page ({kind}), no picture and no video; check the address")
             return None
         data = head + reply.read(_MAX_FILE + 1 - len(head))
     if len(data) > _MAX_FILE:
         raise OpenError(f"more than the {_MAX_FILE} bytes that are read of a picture")
-    return data
+    # What calls itself a video and begins as a JPEG is one frame after the other, or a snapshot under a wrong name.
+    return None if streams and _NEXT_FRAME in data else data
+
+
+def _is_text(kind: str, head: bytes) -> bool:
+    """Whether an answer is for people or programs to read, and no list of a stream's parts."""
+    if not kind.startswith("text/") and not kind.endswith(("json", "xml")):
+        return False
+    return b"\0" not in head and not head.lstrip().startswith(b"#EXTM3U") and b"<MPD" not in head
 
 
 @contextlib.contextmanager
@@ -66,18 +89,21 @@ def _opener(address: str) -> tuple[str, urllib.request.OpenerDirector]:
     """The address without user and password, and what gives them to the server when it asks."""
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
-    plain = urlunsplit(parts._replace(netloc=host))
+    # As browsers show addresses, and as their servers do not take them.
+    path, query = (quote(part, safe="/%:=&?~+!$,;'@()*[]") for part in (parts.path, parts.query))
+    plain = urlunsplit(parts._replace(netloc=host, path=path, query=query))
     if parts.username is None:
-        return plain, urllib.request.build_opener()
+        return plain, urllib.request.build_opener(_Redirects)
     known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     known.add_password(None, plain, unquote(parts.username), unquote(parts.password or ""))
     basic, digest = urllib.request.HTTPBasicAuthHandler(known), urllib.request.HTTPDigestAuthHandler(known)
-    return plain, urllib.request.build_opener(basic, digest)
+    return plain, urllib.request.build_opener(_Redirects, basic, digest)
 
 
 def refusal(code: int, reason: object) -> OpenError:
     """What a status of HTTP or RTSP means, without the address."""
-    said = f"the server answers {code} ({reason})" if reason else f"the server answers {code}"
+    why = " ".join(str(reason or "").split())[:120]
+    said = f"the server answers {code} ({why})" if why else f"the server answers {code}"
     if code in (401, 403, 407):
         return OpenError(f"{said}; check the user and the password in the address")
     if code in (408, 425, 429) or code >= 500:
@@ -95,5 +121,6 @@ def failure(error: Exception) -> OpenError:
     if isinstance(reason, TimeoutError):
         return OpenError(f"no answer within {_TIMEOUT:.0f} seconds; check the address and the network", passing=True)
     # A library's text may name the address, with its password.
-    text = getattr(reason, "strerror", None) or reason
-    return OpenError(f"cannot be fetched ({text}); check the address and the network", passing=True)
+    text = " ".join(str(getattr(reason, "strerror", None) or reason).split())[:120]
+    no_address = type(reason) in (str, ValueError) or isinstance(reason, (http.client.InvalidURL, UnicodeError))
+    return OpenError(f"cannot be fetched ({text}); check the address and the network", passing=not no_address)

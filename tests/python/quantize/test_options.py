@@ -17,7 +17,7 @@ def test_options_that_do_not_fit(folder: Path, tmp_path: Path) -> None:
     for options, message in (
         ({"method": "mean"}, "method 'mean' is not known"),
         ({"max_drop": -1.0}, "max_drop is -1"),
-        ({"batch": 0}, "batch is 0"),
+        ({"batch": 0}, "batch 0 must lie between 1 and"),
         ({"imgsz": 128}, "made for 64x96 pixels"),
         ({"keep": ["*"]}, "leaves no convolution"),
         ({"output": model}, "would be overwritten"),

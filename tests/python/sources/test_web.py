@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -45,6 +46,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, "video/x-msvideo", kind.video)
         elif path == "/page":
             self.answer(200, "text/html", b"<html>log in</html>")
+        elif path.startswith("/text/"):
+            self.answer(200, path.removeprefix("/text/"), b'{"error": "busy"}')
+        elif path.startswith("/to/"):
+            self.answer(302, path.removeprefix("/to/"), b"")
+        elif path == "/frames":
+            self.answer(200, "video/x-motion-jpeg", 3 * JPEG)
+        elif path == "/snapshots":  # without its length, as a stream that never lasts
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp4")
+            self.end_headers()
+            self.wfile.write(JPEG)
         else:
             self.answer(int(path[1:4]), "text/html", b"")
 
@@ -52,6 +64,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         if kind is not None:
             self.send_header("Content-Type", kind)
+        if status == 302:
+            self.send_header("Location", str(kind))
         if status == 401:
             self.send_header("WWW-Authenticate", 'Basic realm="camera"')
         self.send_header("Content-Length", str(len(data)))
@@ -84,7 +98,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
         "/type/application/octet-stream",  # what it is then shows in how it begins
         "/type/text/plain",
         "/type/text/html",
+        "/type/video/mp4",  # under a wrong name
         "/type",
+        "/type/image/jpeg/with space/and/ä?name=ö é",  # as browsers show it
+        "/to//type/image/jpeg",
     ],
 )
 def test_a_snapshot_is_one_picture(server: tuple[str, list[str]], path: str):
@@ -92,7 +109,8 @@ def test_a_snapshot_is_one_picture(server: tuple[str, list[str]], path: str):
     (frame,) = read_all(base + path)
     assert (frame.error, frame.is_video, frame.live, frame.total) == (None, False, False, 1)
     np.testing.assert_array_equal(frame.image, decode_picture(JPEG))
-    assert asked == [path]
+    wanted = [path, path.removeprefix("/to/")] if path.startswith("/to/") else [path]
+    assert [unquote(one) for one in asked] == wanted
 
 
 def test_a_suffix_says_less_than_the_answer(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch):
@@ -119,6 +137,13 @@ def test_a_video_behind_a_plain_address(server: tuple[str, list[str]]):
         ("/500", "the server answers 500 (Internal Server Error); the address", 3),
         ("/429", "the server answers 429 (Too Many Requests); the address", 3),
         ("/page", "answers with a page (text/html), no picture and no video; check the address", 1),
+        ("/text/application/json", "answers with a page (application/json), no picture and no video", 1),
+        ("/text/application/xhtml+xml", "answers with a page (application/xhtml+xml), no picture and no video", 1),
+        ("/text/text/plain", "answers with a page (text/plain), no picture and no video", 1),
+        ("/204", "answers with nothing (204); check the address", 3),
+        ("/200", "answers with nothing (200); check the address", 3),
+        ("/to/file:///a.jpg", "the server answers 302 (Found - Redirection to url 'file:///a.jpg' is not", 1),
+        ("/to/ftp://127.0.0.1/a.jpg", "the server answers 302 (leads to no http address); check the address", 1),
     ],
 )
 @pytest.mark.parametrize("suffix", ["", "?a.jpg"])
@@ -129,6 +154,58 @@ def test_refusals_are_told_apart(server: tuple[str, list[str]], path: str, said:
     assert frame.image is None
     assert len(asked) == tries
     assert ("(2 more tries)" in str(frame.error)) == (tries == 3)
+
+
+def test_a_redirection_in_a_circle_is_one_line(server: tuple[str, list[str]]):
+    base, _ = server
+    (frame,) = read_all(f"{base}/to/%2Fto%2F")
+    assert "the server answers 302" in str(frame.error)
+    assert "\n" not in str(frame.error)
+
+
+def test_frames_one_after_the_other_are_a_stream(server: tuple[str, list[str]]):
+    frames = read_all(f"{server[0]}/frames", reconnect=0)
+    assert sum(frame.image is not None for frame in frames) >= 2
+    assert all(frame.is_video for frame in frames)
+
+
+def test_a_stream_of_one_frame_each_time_ends(server: tuple[str, list[str]]):
+    """It was opened again for ever, since each time there was a frame."""
+    base, asked = server
+    frames = read_all(f"{base}/snapshots", reconnect=2)
+    assert len(asked) <= 8
+    assert frames[-1].error is not None
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://", "no host given"),
+        ("http://[::1/a.jpg", "Invalid IPv6 URL"),
+        ("http://127.0.0.1:abc/a.jpg", "nonnumeric port: 'abc'"),
+    ],
+)
+def test_addresses_that_are_none(address: str, said: str):
+    (frame,) = read_all(address, reconnect=3)
+    assert said in str(frame.error)
+    assert "more tries" not in str(frame.error)
+
+
+def test_a_server_of_another_kind(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reader, "_PAUSE", 0.001)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def greet() -> None:
+            talking, _ = listening.accept()
+            with talking:
+                talking.recv(100)
+                talking.sendall(b"220 ready\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        (frame,) = read_all(f"http://127.0.0.1:{listening.getsockname()[1]}/a.jpg", reconnect=0)
+    assert "cannot be fetched (220 ready); check the address" in str(frame.error)
 
 
 def test_nobody_is_listening(monkeypatch: pytest.MonkeyPatch):
