@@ -187,7 +187,7 @@ def bench(
         InputError: a picture cannot be decoded, or ``runs`` or ``streams`` is less than 1.
     """
     _check_arguments(engine, runs, warmup, streams, progress)
-    files = _files(pictures)
+    files = _files(pictures) if pictures is not None else [synthetic_picture()]
     frames = [decode_picture(data, name=f"picture {i}") for i, data in enumerate(files)]
     size = max(engine.batch, 1)
     calls = _time_calls(engine, files, frames, size, runs, warmup, progress)
@@ -204,8 +204,6 @@ def bench(
 
 
 def _files(pictures: Any) -> list[bytes]:
-    if pictures is None:
-        return [synthetic_picture()]
     if isinstance(pictures, (str, bytes)) or not isinstance(pictures, Sequence) or not pictures:
         raise InputError(f"pictures is {shown(pictures)}, no picture to time with; give a list of files' bytes")
     return list(cast("Sequence[bytes]", pictures))

@@ -103,9 +103,7 @@ def evaluate(
     an_engine(engine)
     callbacks(on_error=on_error, on_warning=on_warning, progress=progress)
     own = engine.thresholds.changed({"conf": CONF}) if thresholds is None else checked(thresholds)
-    folder = file_path(images, "images", "the folder of the pictures")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of pictures; give the folder the annotations speak of")
+    folder = _folder(images)
     sigmas = _sigmas(engine)
     truth = _load(file_path(annotations, "annotations"), engine.spec)
     coco: Any = require("faster_coco_eval", package="faster-coco-eval", extra="eval", purpose="the evaluation")
@@ -119,6 +117,13 @@ def evaluate(
     if not used:
         raise InputError(f"{folder}: none of the {len(paths)} annotated pictures could be used; check the folder")
     return _score(coco, truth, results, used, sigmas)
+
+
+def _folder(images: Any) -> Path:
+    folder = file_path(images, "images", "the folder of the pictures")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of pictures; give the folder the annotations speak of")
+    return folder
 
 
 def _infer(
