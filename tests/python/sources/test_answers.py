@@ -96,7 +96,7 @@ def test_what_is_no_video_is_said_so():
 
 
 def test_the_transport_is_one_of_two():
-    with pytest.raises(InputError, match="transport is 'http', expected tcp or udp"):
+    with pytest.raises(InputError, match="transport 'http' is not known; use tcp or udp"):
         Sources("rtsp://127.0.0.1/a", transport="http")
 
 
