@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check the layers of the Python package: the command line on top, families behind their registry, and no circle.
 
+And that one module alone calls the functions by which other people's libraries open an ONNX model.
+
     python tools/check_imports.py [PACKAGE]
 
 An import is an ``import`` or ``from`` statement anywhere in a module, also within a function, and a call of
@@ -22,6 +24,17 @@ SHARED = ("registry", "family")
 ON_TOP = ("trtpose.cli", "trtpose.commands", "trtpose.__main__")
 IMPORTERS = ("import_module", "__import__")
 REGISTRY = "trtpose.families.registry"
+GATE = "trtpose.formats.onnx_file"
+"""Gives ONNX models to libraries, checked."""
+OPENERS = frozenset((
+    "InferenceSession", "read_model", "load_model", "load_model_from_string", "load_from_string",
+    "load_model_from_file", "load_external_data_for_model", "load_external_data_for_tensor", "infer_shapes_path",
+    "parse_from_file", "parse_with_weight_descriptors", "supports_model", "supports_model_v2", "ParseFromString",
+    "MergeFromString",
+))  # fmt: skip
+"""Functions that open a model, by names that mean nothing else."""
+OWNED_OPENERS = {"load": ("onnx", "package"), "parse": ("parser",), "compile_model": ("core",)}
+"""Those of a usual name, and what the thing they are asked of is called."""
 DYNAMIC = {"trtpose._optional"}
 """Imports other people's packages by names it is given."""
 
@@ -183,6 +196,27 @@ def across(edges: Mapping[str, set[str]]) -> list[str]:
     ]
 
 
+def opener(node: ast.AST) -> str | None:
+    """The function by which a call or an import reaches into a library to open a model."""
+    if isinstance(node, ast.ImportFrom):
+        return next((alias.name for alias in node.names if alias.name in OPENERS), None)
+    if not isinstance(node, ast.Attribute):
+        return None
+    owner = node.value.id if isinstance(node.value, ast.Name) else ""
+    owned = owner in OWNED_OPENERS.get(node.attr, ())
+    return node.attr if node.attr in OPENERS or owned else None
+
+
+def openers(root: Path) -> list[str]:
+    """Modules beside the gate that open models."""
+    lines: list[str] = []
+    for name, path in sources(root).items():
+        found = {opener(node) for node in running(ast.parse(path.read_text(encoding="utf-8")))} - {None}
+        if name != GATE:
+            lines += [f"{name} uses {one}: only {GATE} opens ONNX models" for one in sorted(filter(None, found))]
+    return lines
+
+
 def problems(edges: Mapping[str, set[str]]) -> list[str]:
     return [
         *(f"{line}: the library must not import its command line" for line in upward(edges)),
@@ -193,8 +227,9 @@ def problems(edges: Mapping[str, set[str]]) -> list[str]:
 
 def main() -> int:
     package = Path(__file__).resolve().parent.parent / "python" / "trtpose"
-    edges = graph(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else package)
-    bad = problems(edges)
+    root = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else package
+    edges = graph(root)
+    bad = [*problems(edges), *openers(root)]
     print("\n".join(bad) if bad else f"imports: {len(edges)} modules follow the layers")
     return 1 if bad else 0
 

@@ -76,6 +76,35 @@ std::pair<py::object, std::string> spec_of(const std::string& path, const std::s
     return {text(found.spec.to_json()), found.origin};
 }
 
+/// The bytes of a checked ONNX file, read into the object that Python gets.
+py::object onnx_bytes(const std::string& path) {
+    py::object out;
+    {
+        const py::gil_scoped_release release;
+        read_onnx(path, [&](size_t size) {
+            const py::gil_scoped_acquire acquire;
+            out = py::reinterpret_steal<py::object>(PyBytes_FromStringAndSize(nullptr, static_cast<py::ssize_t>(size)));
+            if (!out) throw py::error_already_set();
+            return PyBytes_AS_STRING(out.ptr());
+        });
+    }
+    return out;
+}
+
+void register_onnx(py::module_& m) {
+    m.def("read_onnx", &onnx_bytes, py::arg("path"),
+          "The bytes of an ONNX file, checked, with the weights of files beside it taken in. Raises ModelError.");
+    m.def(
+        "check_onnx",
+        [](const py::bytes& content, const std::string& name) {
+            const std::string_view bytes(content);
+            const py::gil_scoped_release release;
+            check_onnx(bytes.data(), bytes.size(), name);
+        },
+        py::arg("content"), py::arg("name"),
+        "Check an ONNX model in memory, which has all of its weights in it. Raises ModelError.");
+}
+
 }  // namespace
 
 void register_files(py::module_& m) {
@@ -107,6 +136,7 @@ void register_files(py::module_& m) {
         py::arg("path"),
         "What a model file says of itself; 'engine' is None and 'most_frames' 0 where there is none. Raises "
         "ModelError.");
+    register_onnx(m);
     m.def("find_spec", &spec_of, py::arg("path"), py::arg("spec") = "",
           "The model spec of a file as JSON, and where it came from. Raises ModelError.");
     m.def(

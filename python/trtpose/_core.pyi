@@ -238,6 +238,11 @@ def parse_device_array(
     How an engine on cuda:`device` would read an array on a GPU; touches no memory. Raises InputError.
     """
 
+def read_onnx(path: str) -> bytes:
+    """
+    The bytes of an ONNX file, checked, with the weights of files beside it taken in. Raises ModelError.
+    """
+
 def read_model_file(path: str) -> dict:
     """
     What a model file says of itself; 'engine' is None and 'most_frames' 0 where there is none. Raises ModelError.

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Generator
 from pathlib import Path
+from typing import BinaryIO
 
 from . import _parts, _run
 from .errors import InputError
@@ -21,6 +23,8 @@ __all__ = [
     "make_folder",
     "make_private_folder",
     "open_growing",
+    "open_regular",
+    "read_bounded",
     "remove_empty",
     "write_bytes",
     "write_text",
@@ -42,6 +46,44 @@ def cache_folder() -> Path:
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "trtpose"
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open an ordinary file for reading. A pipe or a device is refused at once, neither opened nor waited for.
+
+    Raises:
+        OSError: as of ``open``, or with a text that says what it is instead.
+    """
+    _require_regular(Path(path).stat().st_mode)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _require_regular(os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file; write its content into one")
+
+
+def read_bounded(path: str | Path, most: int) -> bytes:
+    """The content of an ordinary file of at most ``most`` bytes.
+
+    Raises:
+        OSError: as :func:`open_regular`, or where it has more.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(most + 1) if size <= most else b""
+        if size > most or len(content) > most:
+            raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+        return content
 
 
 def _no_place(target: Path, error: OSError) -> InputError:

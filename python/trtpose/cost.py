@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, ModelError
+from .formats import onnx_file
 
 __all__ = ["channels_last", "model_cost"]
 
@@ -35,12 +36,9 @@ def model_cost(path: str | Path, imgsz: int | tuple[int, int] | None = None) -> 
     wanted = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     if wanted is not None and (len(wanted) != 2 or min(wanted) < 1):
         raise InputError(f"imgsz is {imgsz}, expected a positive height and width in pixels")
-    if not Path(path).is_file():
-        raise ModelError(f"{path}: no such file")
-    import openvino
-
+    content = onnx_file.read(path)
     try:
-        model: Any = openvino.Core().read_model(str(path))
+        model = onnx_file.openvino_model(content)
         batch = _set_size(model, wanted, path)
         model.validate_nodes_and_infer_types()
     except RuntimeError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import _run
 from ._checks import an_engine, callbacks, file_path
-from ._files import describe
+from ._files import describe, read_bounded
 from ._optional import require
 from .errors import InputError
 from .skeletons import skeleton_for
@@ -46,7 +46,8 @@ _PER_PICTURE = 20
 _AREA_OF_BOX = 0.53
 """Share of its box that a person fills, in the evaluations of sets whose annotations have no area (CrowdPose)."""
 
-_MAX_JSON = 2 << 30
+MAX_ANNOTATIONS = 2 << 30
+"""Bytes of an annotation file."""
 
 
 @dataclass(frozen=True)
@@ -194,10 +195,8 @@ class _Annotations:
     def _read(self) -> dict[str, list[dict[str, Any]]]:
         """The three lists of the file."""
         try:
-            if self.path.stat().st_size > _MAX_JSON:
-                raise self.wrong("is too large")
             _run.reads(self.path)
-            text = self.path.read_bytes()
+            text = read_bounded(self.path, MAX_ANNOTATIONS)
         except OSError as error:
             raise InputError(
                 f"{self.path}: the annotations cannot be read ({describe(error)}); check the name"

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _core, _run
 from ._checks import file_path, shown
+from ._files import read_bounded
 from .errors import ModelError
 
 __all__ = ["LAYOUTS", "METADATA_KEY", "ModelSpec"]
@@ -25,6 +26,7 @@ DEFAULT_FAMILY = "anchor_grid"
 """The family of a spec that names none."""
 
 _VERSION = 1
+_MAX_SPEC = 16 << 20  # as the native reader (cpp/src/model/limits.hpp)
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class ModelSpec:
         try:
             file = file_path(path, "path", "the path of a JSON file")
             _run.reads(file)
-            text = file.read_bytes()
+            text = read_bounded(file, _MAX_SPEC)
         except OSError as error:
             raise ModelError(f"{path}: cannot read the model spec ({error.strerror})") from None
         return cls.from_json(text, source=str(path))

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -104,11 +106,23 @@ struct ModelFile {
     std::string producer;
     std::vector<std::string> input_operators;  ///< of an ONNX graph, those that take the picture
     std::optional<EngineDescription> engine;   ///< of an engine file; its inputs and outputs may be missing
+    std::string stamp;  ///< tells the file, as it was when it was read, from what may stand there later
 };
 
 /// Read a model file's inputs, outputs, metadata and weight sizes, checking that its parts fit together.
 /// Throws Error(model) when the file is missing, truncated, damaged or of a kind trtpose does not know.
 TRTPOSE_API ModelFile read_model_file(const std::string& path);
+
+/// Gives room for so many bytes.
+using OnnxMemory = std::function<char*(size_t)>;
+
+/// Read an ONNX file as a library may see it: checked as by read_model_file, and with the weights that lie in files
+/// beside it taken in, so that nobody opens a path that stands in it. Asks for the room once. Throws Error(model).
+TRTPOSE_API void read_onnx(const std::string& path, const OnnxMemory& memory);
+
+/// The same checks on an ONNX model in memory, which has no weights anywhere else. `name` is what errors call it.
+/// Throws Error(model).
+TRTPOSE_API void check_onnx(const void* data, size_t size, const std::string& name);
 
 /// A spec and where it came from: "file X.json", "metadata of trtpose", "metadata of Ultralytics", "names and shapes".
 struct FoundSpec {

@@ -3,6 +3,7 @@
 // missing vendor library is an answer and not a failed start.
 #pragma once
 
+#include "model/onnx_content.hpp"
 #include "trtpose/session.hpp"
 
 namespace trtpose {
@@ -11,7 +12,10 @@ struct BackendTable {
     const char* trtpose_version;  ///< of the build it belongs to; another one is refused
     /// Version and devices of the vendor library. Throws Error(device).
     BackendStatus (*status)();
-    std::unique_ptr<Session> (*open)(const ModelFile& file, const SessionOptions& options);
+    /// Of a module for engine files, else null.
+    std::unique_ptr<Session> (*open_engine)(const ModelFile& file, const SessionOptions& options);
+    /// Of a module for ONNX models, else null. It gets the model's bytes and opens no file.
+    std::unique_ptr<Session> (*open_onnx)(const ModelFile& file, OnnxContent content, const SessionOptions& options);
     int oldest[3] = {0, 0, 0};  ///< version of the vendor library, below which the module cannot call it
 };
 

@@ -220,8 +220,10 @@ std::unique_ptr<Session> open_session(const ModelFile& file, const SessionOption
     if (engine) {
         const auto python = python_vendor();
         if (goes_to_python(file, python.get())) return open_in_python(python, file, settled);
+        return load(module_for(file)).open_engine(file, settled);
     }
-    return load(engine ? module_for(file) : openvino_module()).open(file, settled);
+    const BackendTable& openvino = load(openvino_module());
+    return openvino.open_onnx(file, OnnxContent(file.path, file.stamp), settled);
 }
 
 void tensorrt::set_vendor_provider(VendorProvider make) {

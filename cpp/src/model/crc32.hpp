@@ -10,7 +10,16 @@ namespace trtpose {
 
 /// CRC-32 of IEEE 802.3, as zlib's crc32() counts it. Our own, because zlib would be the core's only dependency besides
 /// the standard library; eight bytes a step, so that a plan of 160 MB takes a tenth of a second.
-inline uint32_t crc32(std::string_view bytes) {
+class Crc32 {
+public:
+    void add(std::string_view bytes);
+    uint32_t sum() const { return ~crc_; }
+
+private:
+    uint32_t crc_ = ~0u;
+};
+
+inline void Crc32::add(std::string_view bytes) {
     using Table = std::array<uint32_t, 256>;
     static const std::array<Table, 8> tables = [] {
         std::array<Table, 8> out{};
@@ -24,7 +33,7 @@ inline uint32_t crc32(std::string_view bytes) {
         }
         return out;
     }();
-    uint32_t crc = ~0u;
+    uint32_t crc = crc_;
     const char* at = bytes.data();
     size_t left = bytes.size();
     for (; left >= 8; at += 8, left -= 8) {
@@ -37,7 +46,13 @@ inline uint32_t crc32(std::string_view bytes) {
               tables[0][high >> 24];
     }
     for (; left; ++at, --left) crc = (crc >> 8) ^ tables[0][(crc ^ static_cast<unsigned char>(*at)) & 255];
-    return ~crc;
+    crc_ = crc;
+}
+
+inline uint32_t crc32(std::string_view bytes) {
+    Crc32 counted;
+    counted.add(bytes);
+    return counted.sum();
 }
 
 }  // namespace trtpose

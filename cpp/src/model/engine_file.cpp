@@ -4,18 +4,18 @@
 // header are read too; their first bytes tell the library and, as trtexec reads them, its version.
 #include "model/engine_file.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
 #include "core/check.hpp"
 #include "model/crc32.hpp"
+#include "model/limits.hpp"
 #include "model/literal.hpp"
 
 namespace trtpose {
 namespace {
 
-// A header holds names, shapes and the record of an export: kilobytes. Past this it is damaged.
-constexpr uint32_t kMaxHeader = uint32_t{16} << 20;
 constexpr size_t kLengthBytes = 4;
 constexpr size_t kPlanStart = 28;  ///< bytes of a plan up to and with its version
 constexpr size_t kMaxList = 256;   ///< tensors, profiles, plugins
@@ -190,29 +190,32 @@ bool is_engine_file(std::string_view bytes) {
            std::strchr("\"' \n}", bytes[kLengthBytes + 1]) != nullptr;
 }
 
-void read_engine_file(std::string_view bytes, ModelFile& out) {
+void read_engine_file(ByteSource& bytes, ModelFile& out) {
     out.kind = "engine";
     EngineDescription& engine = out.engine.emplace();
     Literal header;
     CheckSum sum;
-    if (!is_plan(bytes)) {
+    const auto start_at = [&](uint64_t at) {
+        return bytes.text(at, std::min<uint64_t>(bytes.size() - at, kPlanStart));
+    };
+    if (const std::string front = start_at(0); !is_plan(front)) {
         uint32_t length = 0;
-        std::memcpy(&length, bytes.data(), kLengthBytes);
-        require(length <= kMaxHeader, ErrorCode::model, out.path, ": its header claims ", length,
+        std::memcpy(&length, front.data(), kLengthBytes);
+        require(length <= kMaxDescription, ErrorCode::model, out.path, ": its header claims ", length,
                 " bytes; the file is damaged, copy or build it again");
         require(length <= bytes.size() - kLengthBytes, ErrorCode::model, out.path, ": the file ends inside its header",
                 "; copy or build it again");
         engine.plan_offset = kLengthBytes + length;
         try {
-            header = parse_literal(bytes.substr(kLengthBytes, length));
+            header = parse_literal(bytes.text(kLengthBytes, length));
             sum = read_description(Fields(&header, ""), out);
         } catch (const std::invalid_argument& error) {
             throw Error(ErrorCode::model, text(out.path, ": its header is unreadable (", error.what(),
                                                "); the file is damaged, copy or build it again"));
         }
     }
-    const std::string_view plan = bytes.substr(engine.plan_offset);
-    engine.plan_bytes = plan.size();
+    const std::string plan = start_at(engine.plan_offset);
+    engine.plan_bytes = bytes.size() - engine.plan_offset;
     require(is_plan(plan), ErrorCode::model, out.path,
             ": no TensorRT plan follows its header; the file is damaged or incomplete, copy or build it again");
     const std::string runtime = plan[0] == 'f' ? "tensorrt" : "rtx";
@@ -228,12 +231,14 @@ void read_engine_file(std::string_view bytes, ModelFile& out) {
         if (key == "trtpose_engine") continue;
         out.metadata[key] = value.string() ? *value.string() : to_json(value);
     }
-    require(sum.bytes < 0 || static_cast<uint64_t>(sum.bytes) == plan.size(), ErrorCode::model, out.path,
-            ": its plan has ", plan.size(), " bytes, its header says ", sum.bytes,
+    require(sum.bytes < 0 || static_cast<uint64_t>(sum.bytes) == engine.plan_bytes, ErrorCode::model, out.path,
+            ": its plan has ", engine.plan_bytes, " bytes, its header says ", sum.bytes,
             "; the file is incomplete, copy or build it again");
-    require(sum.crc32 < 0 || static_cast<uint64_t>(sum.crc32) == crc32(plan), ErrorCode::model, out.path,
+    Crc32 counted;
+    if (sum.crc32 >= 0) bytes.each_part(engine.plan_offset, [&](std::string_view part) { counted.add(part); });
+    require(sum.crc32 < 0 || static_cast<uint64_t>(sum.crc32) == counted.sum(), ErrorCode::model, out.path,
             ": the CRC-32 of its plan is not the one in its header; the file is damaged, copy or build it again");
-    out.weight_bytes = engine.weight_bytes >= 0 ? engine.weight_bytes : static_cast<int64_t>(plan.size());
+    out.weight_bytes = engine.weight_bytes >= 0 ? engine.weight_bytes : static_cast<int64_t>(engine.plan_bytes);
     out.producer = engine.runtime == "rtx" ? "TensorRT for RTX" : "TensorRT";
     if (!engine.version.empty()) out.producer += " " + engine.version;
 }

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "model/byte_source.hpp"
 #include "trtpose/model_spec.hpp"
 
 namespace trtpose {
@@ -13,6 +14,6 @@ bool is_engine_file(std::string_view bytes);
 
 /// Fill `out` from an engine file's header and the first bytes of its plan. Checks every length, that the parts of the
 /// header fit together, and the plan's CRC-32. Throws Error(model).
-void read_engine_file(std::string_view bytes, ModelFile& out);
+void read_engine_file(ByteSource& bytes, ModelFile& out);
 
 }  // namespace trtpose

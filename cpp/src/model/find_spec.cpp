@@ -2,14 +2,14 @@
 // Where a model's spec stands, and which one a file without any leaves no doubt about.
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <optional>
-#include <sstream>
 
 #include "core/check.hpp"
 #include "families/family.hpp"
+#include "model/limits.hpp"
 #include "model/outputs_by_name.hpp"
+#include "model/regular_file.hpp"
 #include "model/ultralytics.hpp"
 #include "trtpose/model_spec.hpp"
 
@@ -18,14 +18,17 @@ namespace {
 
 constexpr const char* kOwnKey = "trtpose";  ///< of the spec in a file's metadata
 
+constexpr FileRole kSpecRole{"model spec", "give a file of JSON (docs/conventions.md shows one)",
+                             "write or export it again"};
+
 std::string read_text_file(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    require(in.good() && !std::filesystem::is_directory(path), ErrorCode::model, path,
-            ": cannot read the model spec; check the path");
-    std::ostringstream out;
-    out << in.rdbuf();
-    require(!in.bad(), ErrorCode::model, path, ": cannot read the model spec");
-    return out.str();
+    const RegularFile file(path, kSpecRole);
+    require(file.size() <= kMaxDescription, ErrorCode::model, path, ": has ", file.size(),
+            " bytes, and a model spec at most ", kMaxDescription, "; ", kSpecRole.expect);
+    std::string out(file.size(), '\0');
+    file.read(0, out.data(), out.size());
+    file.require_unchanged();
+    return out;
 }
 
 std::string joined(const std::vector<std::string>& parts, const char* between) {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
+from ..formats.onnx_file import OnnxBytes
 from .options import Options
 from .tensorrt_api import Library, known_capabilities
 from .timing_cache import TimingCache
@@ -33,7 +34,7 @@ class Request:
     """
 
     name: str
-    onnx: bytes = field(repr=False)
+    onnx: OnnxBytes = field(repr=False)
     nodes: Sequence[str] = field(repr=False)
     keep: Collection[str]
     shapes: Mapping[str, Mapping[str, Sequence[int]]]

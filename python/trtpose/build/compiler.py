@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import DeviceError, ModelError
+from ..formats.onnx_file import parse_with_tensorrt
 from . import driver as drivers
 from . import precision
 from .builder_config import Request, configure
@@ -93,7 +94,7 @@ def _compile(
     network = builder.create_network(network_flags(library))
     parser = trt.OnnxParser(network, log)
     log.errors.clear()
-    if not parser.parse(request.onnx):
+    if not parse_with_tensorrt(parser, request.onnx):
         raise refusal(library, request, parser_errors(parser, request.nodes), log.errors)
     config = builder.create_builder_config()
     asked = request.options.precision

@@ -9,6 +9,7 @@ their readers look for are in the JSON; the model spec is under ``trtpose`` and 
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -78,7 +79,7 @@ class EngineFile:
         Raises:
             ModelError: the file has changed since it was read.
         """
-        with self.path.open("rb") as file:
+        with _files.open_regular(self.path) as file:
             file.seek(self.offset)
             plan = file.read(self.size)
         if len(plan) != self.size:
@@ -148,8 +149,8 @@ def read(path: str | Path, *, check: bool = True) -> EngineFile:
     source = Path(path)
     again = "build the engine again"
     try:
-        size = source.stat().st_size
-        with source.open("rb") as file:
+        with _files.open_regular(source) as file:
+            size = os.fstat(file.fileno()).st_size
             start = file.read(_LENGTH.size)
             header: dict[str, Any] = {}
             offset = 0

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core, _files
-from .._optional import require
+from .. import _core
 from ..errors import InputError, ModelError
+from ..formats import onnx_file
 from ..formats.metadata import find_spec, literal
 from ..spec import METADATA_KEY, ModelSpec
 from .options import Range, Size
@@ -48,7 +48,7 @@ class OnnxModel:
     Attributes:
         path: the file.
         proto: its content.
-        sha256: of the file, hexadecimal.
+        sha256: of the file with the weights of files beside it, hexadecimal.
         spec: how to read its outputs.
         fields: the spec as JSON values, as the file has it.
         metadata: the other keys of its ``metadata_props`` as Python values.
@@ -121,19 +121,10 @@ def load(
             "height x width"
         )
     found = find_spec(source, spec)
-    onnx = require("onnx", package="onnx", extra="build", purpose="building an engine")
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{source}: cannot be read ({_files.describe(error)})") from None
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
-        proto: onnx.ModelProto = onnx.load_model_from_string(data)
-        del data
-        onnx.external_data_helper.load_external_data_for_model(proto, str(source.parent))
-    except Exception as error:  # protobuf and onnx have no common base class
-        line = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ModelError(f"{source}: cannot be read as ONNX ({line})") from None
+    content = onnx_file.read(source)
+    sha256 = hashlib.sha256(content.data).hexdigest()
+    proto = onnx_file.parse(content, extra="build", purpose="building an engine")
+    del content
     metadata = {entry.key: literal(entry.value) for entry in proto.metadata_props if entry.key != METADATA_KEY}
     return OnnxModel(
         source,

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, ModelError
+from ..formats import onnx_file
+from ..formats.onnx_file import OnnxBytes
 from . import onnx_model
 from .options import Options
 from .resolve import Resolved
@@ -36,7 +38,7 @@ class TypedNetwork:
         weights: bytes of its constants as an engine keeps them.
     """
 
-    onnx: bytes = field(repr=False)
+    onnx: OnnxBytes = field(repr=False)
     nodes: list[str] = field(repr=False)
     keep: tuple[str, ...]
     fields: dict[str, Any] = field(repr=False)
@@ -64,7 +66,7 @@ def put_precision_in(
         grafted = graft(proto, model.spec, thresholds=options.thresholds, shapes=resolved.shapes, library=library)
         proto, fields, plugins = grafted.model, grafted.spec.to_dict(), list(grafted.plugins)
     return TypedNetwork(
-        onnx=proto.SerializeToString(),
+        onnx=onnx_file.checked(proto, str(model.path)),
         nodes=[node.name for node in proto.graph.node],
         keep=keep,
         fields=fields,

@@ -117,6 +117,7 @@ _KEYS: Mapping[str, Callable[[Any], Any]] = {
     "nms": _choice("iou", "oks"),
     "device": _text,
 }
+_MAX_RECIPE = 1 << 20
 _PATHS = ("onnx", "output", "spec", "calib")
 
 
@@ -151,7 +152,7 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     toml = _toml()
     _run.reads(source)
     try:
-        values: dict[str, Any] = toml.loads(source.read_text(encoding="utf-8"))
+        values: dict[str, Any] = toml.loads(_files.read_bounded(source, _MAX_RECIPE).decode())
     except OSError as error:
         raise InputError(f"{source}: cannot read the recipe ({_files.describe(error)})") from None
     except ValueError as error:  # TOML or text encoding

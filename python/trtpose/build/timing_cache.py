@@ -20,6 +20,8 @@ except ImportError:  # not a POSIX system
 
 __all__ = ["TimingCache", "default_path"]
 
+_MAX_CACHE = 1 << 30  # bytes; they grow with every kernel that was tried
+
 
 def default_path(version: str, device: str, capability: str) -> Path:
     """The file in the user's cache folder for a library version and a GPU: timings of others are of no use."""
@@ -43,7 +45,7 @@ class TimingCache:
 
     def _read(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return _files.read_bounded(self.path, _MAX_CACHE)
         except OSError:
             return b""
 

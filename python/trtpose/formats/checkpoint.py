@@ -13,6 +13,7 @@ https://github.com/pytorch/pytorch/blob/main/torch/serialization.py.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tarfile
 import warnings
@@ -27,9 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _run
+from .._files import open_regular
 from ..errors import ModelError
 from .data_pickle import DataPickle, Skeleton
 from .tensor_storage import Storage, StreamStorages, Tensor, ZipStorages, read_entry
+from .work import Work
 
 __all__ = ["Checkpoint", "Module", "Skeleton", "Tensor"]
 
@@ -86,7 +89,8 @@ class Checkpoint:
         self._archive: zipfile.ZipFile | None = None
         self._file: BinaryIO | None = None
         try:
-            self._file = Path(path).open("rb")  # noqa: SIM115 - closed by close()
+            self._file = open_regular(path)
+            self._work = Work(self.path, os.fstat(self._file.fileno()).st_size)
             self.root: Any = self._guard(self._open)
         except OSError as error:
             self.close()
@@ -175,14 +179,14 @@ class Checkpoint:
             raise ModelError(
                 f"{self.path}: its pickle is larger than {_MAX_PICKLE_BYTES >> 20} MiB, which no checkpoint needs"
             )
-        return DataPickle(self.path, storages).run(io.BytesIO(read_entry(archive, pickles[0], self.path)))
+        return DataPickle(self.path, storages, self._work).run(io.BytesIO(read_entry(archive, pickles[0], self.path)))
 
     def _open_stream(self, file: BinaryIO) -> Any:
         magic, protocol = 0x1950A86A20F9469CFC6C, 1001
         storages = StreamStorages(self.path, file)
 
         def one() -> Any:
-            return DataPickle(self.path, storages).run(file)
+            return DataPickle(self.path, storages, self._work).run(file)
 
         if one() != magic or one() != protocol:
             raise ModelError(
@@ -267,6 +271,8 @@ class Checkpoint:
         budget[0] -= 1
         if depth > _MAX_DEPTH or budget[0] < 0:
             raise ModelError(f"{self.path}: the network is nested too deeply at {path[:80]}; the checkpoint is refused")
+        # A module may stand in many places, and what it holds is taken in at each.
+        self._work.spend(len(path) + sum(len(part) for part in _dicts(skeleton.state)))
         attributes = {key: value for key, value in skeleton.state.items() if not key.startswith("_")}
         tensors: dict[str, Tensor] = {}
         for group in ("_parameters", "_buffers"):
@@ -282,6 +288,12 @@ class Checkpoint:
     def array(self, tensor: Tensor) -> NDArray[Any]:
         """:meth:`Tensor.array`, with whatever a damaged file causes as a ModelError."""
         return self._guard(tensor.array)
+
+
+def _dicts(state: dict[str, Any]) -> list[dict[Any, Any]]:
+    """The state of a module and the dictionaries of its tensors and children."""
+    groups = [state.get(name) for name in ("_parameters", "_buffers", "_modules")]
+    return [state, *(cast("dict[Any, Any]", group) for group in groups if isinstance(group, dict))]
 
 
 def _named(value: Any) -> list[tuple[str, Any]]:

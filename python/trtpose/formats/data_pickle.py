@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .tensor_storage import STORAGE_DTYPES, Storage, Storages, Tensor
+from .work import Work
 
 __all__ = ["DataPickle", "Skeleton"]
 
@@ -20,6 +21,10 @@ __all__ = ["DataPickle", "Skeleton"]
 # an optimizer's state and stop a file that was made to exhaust memory.
 _MAX_OPCODES = 4_000_000
 _MAX_INTEGER_BYTES = 16
+# Python takes a whole number modulo 2**61 - 1 for its hash: keys beyond could be chosen so that all have the same, and
+# every look-up tries them all. The hashes of floats and tuples can be chosen too, so there may only be a few.
+_MAX_INTEGER_KEY = 1 << 60
+_MAX_ODD_KEYS = 1000
 _DTYPES = frozenset((
     "float64", "double", "float32", "float", "float16", "half", "bfloat16", "int64", "long", "int32", "int", "int16",
     "short", "int8", "uint8", "bool",
@@ -67,9 +72,11 @@ _MARK = _Mark()
 class DataPickle:
     """The stack machine of :mod:`pickletools`, restricted to data."""
 
-    def __init__(self, source: str, storages: Storages) -> None:
+    def __init__(self, source: str, storages: Storages, work: Work) -> None:
         self._source = source
         self._storages = storages
+        self._work = work
+        self._odd_keys = 0
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -138,6 +145,12 @@ class DataPickle:
 
     def _key(self, value: Any, depth: int = 0) -> Any:
         """A dictionary key or set member: only plain values, so that hashing stays cheap and shallow."""
+        if isinstance(value, int) and not -_MAX_INTEGER_KEY < value < _MAX_INTEGER_KEY:
+            raise self._fail(f"its pickle uses the number {value} as a dictionary key, which is refused")
+        if isinstance(value, (float, tuple)):
+            self._odd_keys += 1
+            if self._odd_keys > _MAX_ODD_KEYS:
+                raise self._fail(f"its pickle uses more than {_MAX_ODD_KEYS} floats and tuples as dictionary keys")
         if value is None or isinstance(value, (str, int, float, bytes)):
             return value
         if isinstance(value, tuple) and depth < 2 and len(cast("tuple[Any, ...]", value)) <= 16:
@@ -184,6 +197,8 @@ class DataPickle:
     def _global(self, module: Any, name: Any) -> _Global:
         if not isinstance(module, str) or not isinstance(name, str):
             raise self._fail("its pickle names a class by something that is no text; the checkpoint is damaged")
+        if len(module) + len(name) > 200:
+            raise self._fail("its pickle asks for a name of a class of absurd length; the checkpoint is refused")
         full = f"{module}.{name}"
         if not _NAME.fullmatch(full) or len(full) > 200:
             raise self._fail(
@@ -276,14 +291,19 @@ class DataPickle:
         parts = cast("tuple[Any, ...]", state) if isinstance(state, tuple) and len(state) == 2 else (state,)
         if all(part is None or isinstance(part, dict) for part in parts):
             for part in parts:
-                target.state.update(
-                    (str(key)[:200], value) for key, value in cast("dict[Any, Any]", part or {}).items()
-                )
+                self._set_state(target, cast("dict[Any, Any]", part or {}))
         else:
             target.state["__state__"] = state
 
+    def _set_state(self, target: Skeleton, state: dict[Any, Any]) -> None:
+        self._work.spend(len(state))
+        for key, value in state.items():
+            if not isinstance(key, str):
+                raise self._fail(f"its pickle names an attribute by a {type(key).__name__}; the checkpoint is refused")
+            target.state[key[:200]] = value
+
     def _persistent(self, pid: Any) -> None:
-        parts = list(cast("tuple[Any, ...]", pid)) if isinstance(pid, tuple) else []
+        parts = cast("tuple[Any, ...]", pid) if isinstance(pid, tuple) else ()
         if len(parts) == 4 and parts[0] == "module" and isinstance(parts[1], _Global):
             self._push(parts[1])  # the older format: a class with its source file and source, which are ignored
             return
@@ -345,7 +365,9 @@ class DataPickle:
 
     def _ordered(self, arguments: tuple[Any, ...]) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
-        for pair in cast("list[Any]", arguments[0]) if arguments and isinstance(arguments[0], list) else []:
+        pairs = cast("list[Any]", arguments[0]) if arguments and isinstance(arguments[0], list) else []
+        self._work.spend(len(pairs))
+        for pair in pairs:
             if not isinstance(pair, (list, tuple)) or len(cast("list[Any]", pair)) != 2:
                 raise self._fail(
                     "its pickle makes a dictionary of something else than pairs; the checkpoint is damaged"
@@ -357,12 +379,14 @@ class DataPickle:
         items = arguments[0] if arguments else []
         if len(arguments) > 1 or not isinstance(items, (list, tuple)):
             raise self._fail("its pickle makes a set of something that is no list; the checkpoint is refused")
+        self._work.spend(len(cast("list[Any]", items)))
         return {self._key(item) for item in cast("list[Any]", items)}
 
     def _size(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         items = arguments[0] if len(arguments) == 1 else None
         if not isinstance(items, (list, tuple)):
             raise self._fail("its pickle makes a size of something that is no list; the checkpoint is refused")
+        self._work.spend(len(cast("list[Any]", items)))
         return tuple(cast("list[Any]", items))
 
     def _bound(self, arguments: tuple[Any, ...]) -> Skeleton:
@@ -374,6 +398,7 @@ class DataPickle:
     def _encode(self, arguments: tuple[Any, ...]) -> bytes:
         if len(arguments) != 2 or not isinstance(arguments[0], str) or arguments[1] not in ("latin1", "latin-1"):
             raise self._fail("its pickle asks for _codecs.encode with unusual arguments, which is refused")
+        self._work.spend(len(arguments[0]))
         return arguments[0].encode("latin-1")
 
     def _array(self, arguments: tuple[Any, ...]) -> Skeleton:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from .. import _run
-from .._files import describe
 from .._optional import require
 from ..errors import ModelError
+from . import onnx_file
 
 if TYPE_CHECKING:
     import onnx
@@ -26,6 +26,7 @@ __all__ = [
     "load",
     "matches",
     "onnx_package",
+    "parsed",
     "subgraphs",
     "unique_name",
 ]
@@ -48,16 +49,15 @@ def load(path: str | Path) -> onnx.ModelProto:
     Raises:
         ModelError: missing, unreadable or not ONNX.
     """
-    package = onnx_package("reading ONNX")
     _run.reads_model(path)
-    try:
-        model: onnx.ModelProto = package.load(str(path))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({describe(error)}); give an ONNX file") from None
-    except Exception:  # protobuf's and onnx's exceptions have no common base class
-        raise ModelError(f"{path}: not an ONNX model, or a damaged one; export it again") from None
+    return parsed(onnx_file.read(path))
+
+
+def parsed(content: onnx_file.OnnxBytes) -> onnx.ModelProto:
+    """The graph of a file that was read; errors as :func:`load`."""
+    model = onnx_file.parse(content, extra="quantize", purpose="reading ONNX")
     if not model.graph.node or not model.graph.output:
-        raise ModelError(f"{path}: not an ONNX model, or an empty one; export it again")
+        raise ModelError(f"{content.source}: not an ONNX model, or an empty one; export it again")
     return model
 
 

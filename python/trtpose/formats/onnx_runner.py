@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._optional import require
 from ..errors import ModelError
+from . import onnx_file
 
 __all__ = ["Runner", "sample_pictures"]
 
@@ -21,21 +20,12 @@ class Runner:
     """ONNX Runtime on the CPU.
 
     Args:
-        model: the file or its bytes.
-        source: what to call it in errors.
+        model: what to run; errors call it by its source.
     """
 
-    def __init__(self, model: Path | bytes, source: str) -> None:
-        ort: Any = require("onnxruntime", package="onnxruntime", extra="export", purpose="checking the exported model")
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # errors arrive as exceptions
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores may be shared
-        data = model if isinstance(model, bytes) else str(model)
-        try:
-            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has no common base class for its exceptions
-            raise ModelError(f"{source}: ONNX Runtime cannot load it ({_short(error)})") from None
-        self._source = source
+    def __init__(self, model: onnx_file.OnnxBytes) -> None:
+        self._session = onnx_file.runtime_session(model, extra="export", purpose="checking the exported model")
+        self._source = model.source
         self.input = self._session.get_inputs()[0]
         self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
 
@@ -44,11 +34,7 @@ class Runner:
         try:
             return cast("list[Array]", self._session.run(None, {self.input.name: pictures}))
         except Exception as error:
-            raise ModelError(f"{self._source}: ONNX Runtime cannot run it ({_short(error)})") from None
-
-
-def _short(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:200]
+            raise ModelError(f"{self._source}: ONNX Runtime cannot run it ({onnx_file.short(error)})") from None
 
 
 def sample_pictures(shape: tuple[int, int, int, int], seed: int) -> dict[str, Array]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from .. import _run, check
-from .._files import describe
+from .._files import describe, read_bounded
 from ..engine import Engine
 from ..errors import InputError
-from ..evaluate import evaluate
+from ..evaluate import MAX_ANNOTATIONS, evaluate
 from ..sources import is_picture, read_picture
 from ..spec import ModelSpec
 from .pictures import LEAST, Pictures, spread
@@ -125,7 +125,7 @@ def _subset(annotations: Path, limit: int, folder: Path) -> Path:
     """The annotations of ``limit`` pictures; the file itself if it has no more, or is wrong: evaluating says how."""
     try:
         _run.reads(annotations)
-        data: Any = json.loads(annotations.read_bytes())
+        data: Any = json.loads(read_bounded(annotations, MAX_ANNOTATIONS))
     except OSError as error:
         raise InputError(f"{annotations}: cannot be read ({describe(error)}); check the name") from None
     except (ValueError, RecursionError):

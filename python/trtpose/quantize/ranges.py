@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._optional import require
 from ..errors import ModelError
+from ..formats import onnx_file
+from ..formats.onnx_file import short
 
 if TYPE_CHECKING:
     import onnx
@@ -154,30 +155,16 @@ def _divergence(bins: NDArray[np.float64], stop: int) -> float:
 
 
 def _session(model: onnx.ModelProto, source: str) -> Any:
-    ort: Any = require("onnxruntime", package="onnxruntime", extra="quantize", purpose="calibration")
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # errors arrive as exceptions
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores may be shared
-    # Freed at once rather than kept for the next run: the outputs are large.
-    options.enable_cpu_mem_arena = False
-    try:
-        # Without the fallback, which prints and tries the same provider again.
-        return ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
-    except Exception as error:  # ONNX Runtime has no common base class for its exceptions
-        raise ModelError(f"{source}: ONNX Runtime cannot load it ({_short(error)}); export the network again") from None
-
-
-def _short(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:200]
+    # Memory is freed at once rather than kept for the next run: the outputs are large.
+    content = onnx_file.checked(model, source)
+    return onnx_file.runtime_session(content, extra="quantize", purpose="calibration", arena=False)
 
 
 def _run(session: Any, feed: dict[str, NDArray[np.float32]], source: str) -> list[NDArray[Any]]:
     try:
         return session.run(None, feed)
     except Exception as error:
-        raise ModelError(f"{source}: ONNX Runtime cannot run it ({_short(error)}); check imgsz and batch") from None
+        raise ModelError(f"{source}: ONNX Runtime cannot run it ({short(error)}); check imgsz and batch") from None
 
 
 def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str], reduced: bool) -> onnx.ModelProto:

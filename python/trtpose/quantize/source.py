@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import _files
+from .. import _files, _run
 from .._checks import file_name, file_path
 from .._sizes import parse_imgsz
 from ..errors import InputError, ModelError
+from ..formats import onnx_file
 from ..formats import onnx_graph as graphs
 from ..formats.metadata import find_spec
 from ..formats.onnx_graph import Graph
@@ -46,7 +47,7 @@ class Source:
         graph: its nodes.
         spec: how to read its outputs.
         size: height and width of the input in pixels.
-        digest: SHA-256 of the file, hexadecimal.
+        digest: SHA-256 of the file with the weights of files beside it, hexadecimal.
     """
 
     path: Path
@@ -59,8 +60,11 @@ class Source:
 def open_source(path: str | Path, spec: ModelSpec | Mapping[str, Any] | str | Path | None, imgsz: Any) -> Source:
     """Read and check the float network."""
     where = Path(file_name(path, "model", "the path of an ONNX model"))
-    model = graphs.load(where)
-    digest = hashlib.sha256(where.read_bytes()).hexdigest()
+    _run.reads_model(where)
+    content = onnx_file.read(where)
+    digest = hashlib.sha256(content.data).hexdigest()
+    model = graphs.parsed(content)
+    del content
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         raise ModelError(f"{where}: is quantised already; give the float network it was made from")
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)

@@ -148,7 +148,7 @@ TEST_F(ModelFileTest, SizesThatAddUpBeyondAllNumbersAreRefused) {
     const Proto weight = Proto().number(1, 1ull << 40).number(2, 15).number(14, 1);
     for (int i = 0; i < (1 << 19) + 10; ++i) graph.message(5, weight);
     graph.message(11, onnx_value("images", {1, 3, 64, 64})).message(12, onnx_value("out", {1, 56, 84}));
-    TRTPOSE_EXPECT_ERROR(read(Proto().number(1, 8).message(7, graph).text()), ErrorCode::model, "weights");
+    TRTPOSE_EXPECT_ERROR(read(Proto().number(1, 8).message(7, graph).text()), ErrorCode::model, "nothing says which");
 }
 
 // ------------------------------------------------------------------------------------------------------ damaged files

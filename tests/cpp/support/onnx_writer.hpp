@@ -73,6 +73,9 @@ struct OnnxModel {
     std::vector<std::pair<std::string, std::string>> metadata;
     std::vector<Proto> weights;
     std::vector<Proto> nodes;
+    Proto graph_rest, rest;  ///< further fields of the graph and of the model
+    uint64_t ir_version = 8;
+    std::vector<std::pair<std::string, uint64_t>> opsets = {{"", 17}};
 
     std::string text() const {
         Proto graph;
@@ -81,9 +84,10 @@ struct OnnxModel {
         for (const auto& weight : weights) graph.message(5, weight);
         for (const auto& [name, dims] : inputs) graph.message(11, onnx_value(name, dims, input_type));
         for (const auto& [name, dims] : outputs) graph.message(12, onnx_value(name, dims));
+        graph.raw(graph_rest.text());
         Proto model;
-        model.number(1, 8).bytes(2, "trtpose tests").message(7, graph);
-        model.message(8, Proto().bytes(1, "").number(2, 17));
+        model.number(1, ir_version).bytes(2, "trtpose tests").message(7, graph).raw(rest.text());
+        for (const auto& [domain, version] : opsets) model.message(8, Proto().bytes(1, domain).number(2, version));
         for (const auto& [key, value] : metadata) model.message(14, Proto().bytes(1, key).bytes(2, value));
         return model.text();
     }

@@ -131,7 +131,7 @@ protected:
 #ifdef TRTPOSE_TEST_PACKAGE
         return open_session(file, options);
 #else
-        return trtpose_backend()->open(file, options);
+        return trtpose_backend()->open_engine(file, options);
 #endif
     }
     std::unique_ptr<Session> open() { return open(write()); }

@@ -7,9 +7,11 @@ import io
 import os
 import pickle
 import random
+import struct
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,20 @@ _HAND_MADE = {
     "nothing": (b"\x80\x02.", "damaged"),
     "two objects": (b"\x80\x02]].", "damaged"),
     "a lost list": (b"\x80\x02e.", "damaged"),
+    "numbers of one hash": (
+        b"\x80\x02}" + b"".join(b"\x8a\x08" + (k * (2**61 - 1)).to_bytes(8, "little") + b"Ns" for k in (1, 2)) + b".",
+        "as a dictionary key",
+    ),
+    "many tuples as keys": (
+        b"\x80\x02}" + b"".join(b"M" + k.to_bytes(2, "little") + b"\x85Ns" for k in range(1001)) + b".",
+        "floats and tuples as dictionary keys",
+    ),
+    "many floats in a set": (
+        b"\x80\x04\x8f(" + b"".join(b"G" + struct.pack(">d", k) for k in range(1001)) + b"\x90.",
+        "floats and tuples as dictionary keys",
+    ),
+    "an attribute that is no text": (b"\x80\x02cmodels.common\nConv\n)\x81}K\x01Nsb.", "names an attribute by a int"),
+    "a class of a long name": (b"\x80\x02cmodels.common\n" + b"C" * 300 + b"\n.", "absurd length"),
     "an unknown memo": (b"\x80\x02h\x07.", "damaged"),
 }
 
@@ -131,6 +147,55 @@ def test_cycles_and_depth(saved: bytes, tmp_path: Path) -> None:
         path.write_bytes(support.with_pickle(saved, content))
         with pytest.raises(trtpose.ModelError), Checkpoint(path) as opened:
             opened.network()
+
+
+_STEPS = 8000
+_NAMES_OF_STATE = b"".join(b"X\x04\x00\x00\x00" + f"{k:04x}".encode() + b"N" for k in range(_STEPS))
+_CONV = b"cmodels.common\nConv\n"
+# Each names a long value thousands of times, at a few bytes a time.
+_EXPANDING = {
+    "state set again": b"(" + _NAMES_OF_STATE + b"dq\x01" + _CONV + b")\x81" + b"h\x01b" * _STEPS,
+    "a set of a list": b"(" + b"N" * _STEPS + b"lq\x01c__builtin__\nset\nq\x020" + b"h\x02h\x01\x85R0" * _STEPS,
+    "a size of a list": b"(" + b"N" * _STEPS + b"lq\x01ctorch\nSize\nq\x020" + b"h\x02h\x01\x85R0" * _STEPS,
+    "a dictionary of a list": b"("
+    + b"K\x01N\x86" * _STEPS
+    + b"lq\x01ccollections\nOrderedDict\nq\x020"
+    + b"h\x02h\x01\x85R0" * _STEPS,
+    "a text encoded": b"X\x40\x1f\x00\x00"
+    + b"a" * _STEPS
+    + b"q\x01X\x06\x00\x00\x00latin1q\x02c_codecs\nencode\nq\x030"
+    + b"h\x03h\x01h\x02\x86R0" * _STEPS,
+}
+
+
+@pytest.mark.parametrize("name", list(_EXPANDING))
+def test_work_is_bounded_by_the_size(name: str, saved: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "bad.pt"
+    path.write_bytes(support.with_pickle(saved, b"\x80\x02" + _EXPANDING[name] + b"."))
+    start = time.process_time()
+    with pytest.raises(trtpose.ModelError, match="far more work than a file of its size warrants"):
+        Checkpoint(path)
+    assert time.process_time() - start < 5
+
+
+def test_a_module_in_many_places_is_counted_in_each(saved: bytes, tmp_path: Path) -> None:
+    name = b"X\x08\x00\x00\x00_modules"
+    inner = _CONV + b")\x81(" + _NAMES_OF_STATE + name + b"}dbq\x01"
+    children = b"".join(b"X\x04\x00\x00\x00" + f"{k:04x}".encode() + b"h\x01" for k in range(_STEPS))
+    outer = _CONV + b")\x81(" + name + b"(" + children + b"ddb"
+    path = tmp_path / "bad.pt"
+    path.write_bytes(support.with_pickle(saved, b"\x80\x02" + inner + b"0" + outer + b"."))
+    with (
+        Checkpoint(path) as opened,
+        pytest.raises(trtpose.ModelError, match="far more work than a file of its size warrants"),
+    ):
+        opened.network()
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(trtpose.ModelError, match=r"pipe.pt: cannot read the checkpoint \(it is not a regular file"):
+        Checkpoint(tmp_path / "pipe.pt")
 
 
 def _tensor(count: int, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 
 import check_imports
 import trtpose
-from check_imports import across, circles, graph, upward
+from check_imports import GATE, across, circles, graph, openers, upward
 
 PACKAGE = Path(trtpose.__file__).parent
 
@@ -109,6 +109,27 @@ def test_a_circle_is_found(tmp_path: Path, back: str):
 def test_an_import_past_the_registry_is_found(tmp_path: Path, modules: dict[str, str], found: list[str]):
     both = {"families__in__one__in__c": "", "families__in__two__in__b": "", "families__in__family": ""}
     assert across(package(tmp_path, **both, **modules)) == found
+
+
+def test_one_module_alone_opens_models(tmp_path: Path):
+    assert openers(PACKAGE) == []
+    package(
+        tmp_path,
+        a="import onnxruntime\nx = onnxruntime.InferenceSession",
+        b="from openvino import Core\ndef f(p): return Core().read_model(p)",
+        c="import onnx\nonnx.load('x')",
+        d="from onnx import load_model as l",
+        e="def f(parser, data): parser.parse(data)",
+        f="import json\njson.load(x)\nargs.parse(y)",
+        **{GATE.removeprefix("trtpose.").replace(".", "__in__"): "import onnx\nonnx.load('x')"},
+    )
+    assert [line.partition(":")[0] for line in openers(tmp_path / "trtpose")] == [
+        "trtpose.a uses InferenceSession",
+        "trtpose.b uses read_model",
+        "trtpose.c uses load",
+        "trtpose.d uses load_model",
+        "trtpose.e uses parse",
+    ]
 
 
 def test_the_tool_fails_with_a_sentence(tmp_path: Path):

@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "backends/backend.hpp"
+#include "backends/openvino/import.hpp"
 #include "backends/openvino/rewrites.hpp"
 #include "core/check.hpp"
 #include "trtpose/version.hpp"
@@ -115,6 +116,7 @@ std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
             reshaped = model->clone();
             reshaped->reshape(key);
         }
+        openvino::check_sizes(*reshaped);
         compiled->model = core().compile_model(reshaped, "CPU", config);
         compiled->shape.weight_bytes = weight_bytes;
         compiled->shape.activation_bytes = peak_activations(*reshaped);
@@ -196,13 +198,13 @@ private:
 
 DType dtype_of(ov::element::Type type) { return type == ov::element::f32 ? DType::f32 : DType::other; }
 
-std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& options) {
+std::unique_ptr<Session> open(const ModelFile& file, OnnxContent content, const SessionOptions& options) {
     auto network = std::make_shared<Network>();
     network->path = file.path;
     network->weight_bytes = static_cast<size_t>(file.weight_bytes);
     bool whole = true;
     try {
-        auto model = core().read_model(file.path);
+        auto model = openvino::import(std::move(content));
         ov::preprocess::PrePostProcessor convert(model);
         convert.input().tensor().set_element_type(ov::element::f32);
         for (size_t i = 0; i < model->outputs().size(); ++i)
@@ -210,6 +212,8 @@ std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& optio
         network->model = convert.build();
         whole = openvino::fold_quantisation(*network->model);
         openvino::split_before_gather(*network->model);
+    } catch (const Error&) {
+        throw;
     } catch (const std::exception& error) {
         throw Error(ErrorCode::model, text(file.path, ": OpenVINO cannot read it (", reason(error),
                                            "); the file is damaged or uses what OpenVINO ",
@@ -271,6 +275,6 @@ BackendStatus status() {
 }  // namespace trtpose
 
 extern "C" __attribute__((visibility("default"))) const trtpose::BackendTable* trtpose_backend() {
-    static const trtpose::BackendTable table{trtpose::version(), &trtpose::status, &trtpose::open};
+    static const trtpose::BackendTable table{trtpose::version(), &trtpose::status, nullptr, &trtpose::open};
     return &table;
 }

@@ -178,6 +178,7 @@ extern "C" __attribute__((visibility("default"))) const trtpose::BackendTable* t
     static const trtpose::BackendTable table{trtpose::version(),
                                              &trtpose::tensorrt::native_status,
                                              &trtpose::tensorrt::open_native,
+                                             nullptr,
                                              {oldest.major, oldest.minor, oldest.patch}};
     return &table;
 }

@@ -11,12 +11,10 @@
 #include "core/cuda_device.hpp"
 #include "core/cuda_guard.hpp"
 #include "model/crc32.hpp"
-#include "model/mapped_file.hpp"
+#include "model/regular_file.hpp"
 
 namespace trtpose::tensorrt {
 namespace {
-
-constexpr size_t kPlanAlignment = 16;  ///< below this a plan is moved before TensorRT reads it
 
 bool inside(const ShapeRange& range, const std::vector<int64_t>& shape) {
     for (size_t d = 0; d < shape.size(); ++d) {
@@ -121,27 +119,16 @@ void read_tensors(const ModelFile& file, Plan& plan) {
     read_profiles(file, plan);
 }
 
-/// The plan's bytes, where TensorRT may read them.
-class PlanBytes {
-public:
-    PlanBytes(const MappedFile& file, const ModelFile& model) {
-        const EngineDescription& engine = *model.engine;
-        const std::string_view all = file.bytes();
-        require(engine.plan_offset + engine.plan_bytes <= all.size(), ErrorCode::model, model.path,
-                ": the file has changed while it was being read; copy or build it again");
-        bytes_ = all.substr(engine.plan_offset, engine.plan_bytes);
-        // Behind a header of any length; trtpose build pads its own.
-        if (reinterpret_cast<uintptr_t>(bytes_.data()) % kPlanAlignment == 0) return;
-        copy_.assign(bytes_.begin(), bytes_.end());
-        bytes_ = {copy_.data(), copy_.size()};
-    }
-    const void* data() const { return bytes_.data(); }
-    size_t size() const { return bytes_.size(); }
-
-private:
-    std::string_view bytes_;
-    std::vector<char> copy_;
-};
+/// The plan alone, where TensorRT may read it: pages of our own, so aligned.
+PrivateBytes read_plan(const ModelFile& model) {
+    const RegularFile file(model.path);
+    if (!model.stamp.empty() && model.stamp != file.stamp()) file.changed();
+    const EngineDescription& engine = *model.engine;
+    PrivateBytes plan(engine.plan_bytes);
+    file.read(engine.plan_offset, plan.data(), plan.size());
+    file.require_unchanged();
+    return plan;
+}
 
 /// The GPU that was asked for, which must be one that the plan is for.
 int choose_device(const ModelFile& file, const SessionOptions& options) {
@@ -173,8 +160,7 @@ void start_runtime(const ModelFile& file, Plan& plan) {
 }
 
 /// TensorRT for RTX compiles for the GPU at hand; what it made before is kept for this plan, version and GPU.
-void open_kernels(Plan& plan, const PlanBytes& bytes, const std::string& capability) {
-    const std::string_view content(static_cast<const char*>(bytes.data()), bytes.size());
+void open_kernels(Plan& plan, std::string_view content, const std::string& capability) {
     plan.kernels_file = KeptFile(text("rtx/", plan.info.version, "-", capability, "-", crc32(content), ".kernels"));
     plan.kernels_kept = plan.kernels_file.read();
     plan.keeps_kernels = plan.engine->open_kernels(plan.kernels_kept);
@@ -208,17 +194,16 @@ std::shared_ptr<Plan> open_plan(std::shared_ptr<Vendor> vendor, const ModelFile&
     plan->info.version = to_string(plan->library.version);
     plan->info.precision = precision == "fp32" ? "f32" : precision.empty() ? "unknown" : precision;
     const CudaDeviceGuard guard(index);
-    const MappedFile mapped(file.path);
-    const PlanBytes bytes(mapped, file);
+    const PrivateBytes plan_bytes = read_plan(file);
     start_runtime(file, *plan);
     load_plugins(file, *plan);
     forget_messages();
-    plan->engine = plan->runtime->deserialize(bytes.data(), bytes.size());
+    plan->engine = plan->runtime->deserialize(plan_bytes.data(), plan_bytes.size());
     if (!plan->engine)
         fail(ErrorCode::model, file.path, ": ", plan->name(),
              " refuses its plan; build it again on this machine: ", plan->rebuild);
     read_tensors(file, *plan);
-    if (rtx) open_kernels(*plan, bytes, capability(index));
+    if (rtx) open_kernels(*plan, plan_bytes.bytes(), capability(index));
     measure_weights(file, *plan);
     return plan;
 }

@@ -55,6 +55,7 @@ class AnchorGrid(Family):
     ) -> list[str]:
         import torch
 
+        from ...formats import onnx_file
         from ...formats.onnx_runner import Runner
         from .verify import compare
 
@@ -64,7 +65,7 @@ class AnchorGrid(Family):
             with torch.no_grad():
                 return [head.numpy() for head in module(torch.from_numpy(pictures))]
 
-        return compare(Runner(file, source), reference, written, module.spec, shape, source)
+        return compare(Runner(onnx_file.read(file)), reference, written, module.spec, shape, source)
 
     def adopt(
         self,

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from ... import _files, _run
 from ...errors import ModelError
+from ...formats import onnx_file
 from ...formats.metadata import find_spec, metadata, stated_spec
 from ...formats.onnx_runner import Runner, sample_pictures
 from ...skeletons import known_skeleton
@@ -113,12 +113,7 @@ def _check(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
 
 
 def _read(path: Path, spec: ModelSpec | None) -> onnx.ModelProto:
-    try:
-        model = onnx.load(str(path))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot read the model ({error.strerror or error})") from None
-    except (DecodeError, ValueError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not an ONNX model or damaged ({str(error)[:100]})") from None
+    model = onnx_file.parse(onnx_file.read(path), extra="export", purpose="reading ONNX")
     constants = {value.name for value in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     if not model.graph.node or len(inputs) != 1:
@@ -212,7 +207,7 @@ class _Tail:
         for name in [name for pair in heads for name in pair]:
             if name not in self.originals:
                 probe.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        runner = Runner(probe.SerializeToString(), source)
+        runner = Runner(onnx_file.checked(probe, source))
         values = dict(zip(runner.outputs, runner(self.sample(0)), strict=True))
         pairs = [(head, values[head], values[turned], turned) for head, turned in heads]
         pairs.sort(key=lambda pair: -pair[1].shape[-1])
@@ -394,7 +389,7 @@ def _cut(model: onnx.ModelProto, spec: ModelSpec, tail: _Tail) -> onnx.ModelProt
 
 
 def _prove(cut: onnx.ModelProto, spec: ModelSpec, tail: _Tail, source: str) -> tuple[str, ...]:
-    heads = Runner(cut.SerializeToString(), source)(tail.sample(0))
+    heads = Runner(onnx_file.checked(cut, source))(tail.sample(0))
     lines: list[str] = []
     for name, ours, (_, theirs) in zip(spec.outputs, heads, tail.heads, strict=True):
         if not np.array_equal(ours, theirs):

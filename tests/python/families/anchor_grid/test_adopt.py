@@ -19,6 +19,7 @@ import export_support as support
 import trtpose
 from trtpose import export
 from trtpose.families.anchor_grid import network, write_onnx
+from trtpose.formats import onnx_file
 from trtpose.formats.onnx_runner import Runner
 from trtpose.formats.onnx_writer import Shape
 from trtpose.spec import METADATA_KEY, ModelSpec
@@ -96,7 +97,7 @@ def test_decoded_file_is_cut(name: str, dynamic: bool, tmp_path: Path) -> None:
     assert [v.name for v in model.graph.input] == ["images"]
     assert {node.op_type for node in model.graph.node}.isdisjoint({"ScatterND", "Range", "Where", "Expand"})
     frames = support.pictures(7, 3 if dynamic else 1, 3, 64, 96)
-    for ours, theirs in zip(Runner(made.path, "cut")(frames), support.run(source, frames), strict=True):
+    for ours, theirs in zip(Runner(onnx_file.read(made.path))(frames), support.run(source, frames), strict=True):
         # The exporter folds batch norm in float32.
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
@@ -110,7 +111,7 @@ def test_five_dimensional_file_is_cut(tmp_path: Path) -> None:
     assert "five-dimensional" in made.action
     assert _spec(made.path).anchors == source.spec.anchors
     frames = support.pictures(7, 1, 3, 64, 96)
-    for ours, theirs in zip(Runner(made.path, "cut")(frames), support.run(source, frames), strict=True):
+    for ours, theirs in zip(Runner(onnx_file.read(made.path))(frames), support.run(source, frames), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
@@ -187,7 +188,7 @@ def test_other_tails_are_left(kind: type[Decoding], tmp_path: Path) -> None:
     assert "left the graph" in made.action
     assert _spec(made.path).layout == "decoded"
     frames = support.pictures(7, 1, 3, 64, 96)
-    before, after = (Runner(p, "file")(frames)[0] for p in (path, made.path))
+    before, after = (Runner(onnx_file.read(p))(frames)[0] for p in (path, made.path))
     assert np.array_equal(before, after)
 
 

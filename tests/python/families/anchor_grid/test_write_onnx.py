@@ -24,6 +24,7 @@ from others_support import Graph
 from trtpose import export
 from trtpose.cost import model_cost
 from trtpose.families.anchor_grid import layers, network, verify, write_onnx
+from trtpose.formats import onnx_file
 from trtpose.formats.onnx_runner import Runner
 from trtpose.formats.onnx_writer import Shape
 from trtpose.info import model_info
@@ -41,7 +42,7 @@ def _written(source: network.Network, shape: Shape, layout: str = "heads") -> tu
 
 
 def _outputs(model: onnx.ModelProto, frames: Any) -> list[Any]:
-    return Runner(model.SerializeToString(), "test")(frames)
+    return Runner(onnx_file.checked(model, "test"))(frames)
 
 
 @pytest.mark.shared
@@ -77,7 +78,7 @@ def test_face_network_matches_its_onnx(shared: Path) -> None:
     assert source.spec.kpt_shape == (5, 3)
     model, _ = _written(source, OPEN)
     frames = support.pictures(0, 2, 3, 192, 320)
-    theirs = Runner(shared / "models" / "yolov7-lite-t-face5.onnx", "reference")(frames)
+    theirs = Runner(onnx_file.read(shared / "models" / "yolov7-lite-t-face5.onnx"))(frames)
     for a, b in zip(_outputs(model, frames), theirs, strict=True):
         assert np.abs(a - b).max() < 1e-5 * np.abs(b).max()
 
