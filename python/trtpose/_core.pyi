@@ -16,6 +16,7 @@ __all__: list[str] = [
     "Engine",
     "Nv12",
     "backends",
+    "check_onnx",
     "check_thresholds",
     "cuda_version",
     "find_spec",
@@ -24,6 +25,7 @@ __all__: list[str] = [
     "normalise_spec",
     "parse_device_array",
     "read_model_file",
+    "read_onnx",
     "time_network",
     "version",
 ]
@@ -184,6 +186,11 @@ def backends() -> list:
     State of every backend on this machine.
     """
 
+def check_onnx(content: bytes, name: str) -> None:
+    """
+    Check an ONNX model in memory, which has all of its weights in it. Raises ModelError.
+    """
+
 def check_thresholds(
     thresholds: tuple[
         typing.SupportsFloat | typing.SupportsIndex,
@@ -238,14 +245,14 @@ def parse_device_array(
     How an engine on cuda:`device` would read an array on a GPU; touches no memory. Raises InputError.
     """
 
-def read_onnx(path: str) -> bytes:
-    """
-    The bytes of an ONNX file, checked, with the weights of files beside it taken in. Raises ModelError.
-    """
-
 def read_model_file(path: str) -> dict:
     """
     What a model file says of itself; 'engine' is None and 'most_frames' 0 where there is none. Raises ModelError.
+    """
+
+def read_onnx(path: str) -> typing.Any:
+    """
+    The bytes of an ONNX file, checked, with the weights of files beside it taken in. Raises ModelError.
     """
 
 def time_network(

@@ -89,7 +89,7 @@ private:
     }
     void adopt(int descriptor) {
         descriptor_ = descriptor;
-        require(descriptor >= 0, ErrorCode::model, name_, ": cannot open the ", role_.noun, " (", std::strerror(errno),
+        require(descriptor >= 0, ErrorCode::model, name_, ": cannot read the ", role_.noun, " (", std::strerror(errno),
                 "); check the path");
         struct stat status{};
         const bool known = ::fstat(descriptor, &status) == 0;
