@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pickletools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar, cast
 
@@ -303,7 +303,8 @@ class DataPickle:
             target.state[key[:200]] = value
 
     def _persistent(self, pid: Any) -> None:
-        parts: Sequence[Any] = cast("tuple[Any, ...]", pid) if isinstance(pid, tuple) else ()
+        items = cast("tuple[Any, ...]", pid) if isinstance(pid, tuple) else ()
+        parts: list[Any] = list(items) if len(items) <= 6 else []
         if len(parts) == 4 and parts[0] == "module" and isinstance(parts[1], _Global):
             self._push(parts[1])  # the older format: a class with its source file and source, which are ignored
             return
