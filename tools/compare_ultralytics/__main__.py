@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export pose networks with Ultralytics in every way it has, and compare trtpose with its own predictions.
 
-    pip install "trtpose[export]" torch==2.13.0 pyyaml requests psutil polars matplotlib onnxslim
+    pip install "trtpose[export,opencv]" torch==2.13.0 pyyaml requests psutil polars matplotlib onnxslim
     pip install --no-deps ultralytics==8.4.190 ultralytics-thop
     PYTHONPATH=tools python -m compare_ultralytics PICTURE PICTURE [--all] [--json FILE]
 

@@ -23,6 +23,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "rectangular": {"imgsz": [96, 160]},
     "opset": {"opset": 20},
 }
+"""Arguments of the export. 8.4.190 takes half=True as quantize=16 and end2end=True as nms=False; of v8 and 11, which
+have no such head, the latter is the plain file."""
 PAIRS = [
     "dynamic+half",
     "dynamic+nms",
