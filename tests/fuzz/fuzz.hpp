@@ -46,7 +46,10 @@ public:
         expect(::mkdtemp(folder_.data()) != nullptr, "a scratch folder can be made");
         path_ = folder_ + "/" + name;
     }
+    /// One beside `other`, which must outlive it.
+    ScratchFile(const ScratchFile& other, const std::string& name) : path_(other.folder_ + "/" + name) {}
     ~ScratchFile() {
+        if (folder_.empty()) return;
         std::error_code ignored;
         std::filesystem::remove_all(folder_, ignored);
     }
