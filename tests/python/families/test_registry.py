@@ -50,7 +50,7 @@ def network(width: int, metadata: dict[str, str] | None = None) -> onnx.ModelPro
         ],
         [helper.make_tensor_value_info("points", TensorProto.FLOAT, [1, 5, width])],
     )
-    model = helper.make_model(graph)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, metadata or {})
     return model
 
