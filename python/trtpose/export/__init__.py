@@ -152,7 +152,7 @@ def export(
         if not path.exists() and path.suffix == "":
             lookup(catalogue, name)  # its error lists the names
         if not path.is_file():
-            raise ModelError(f"{path}: no such checkpoint file")
+            raise _no_checkpoint(path)
         network = registry.family_named(arch).load(path, arch)
         target = _target(output, path.with_suffix(".onnx"))
     else:
@@ -161,6 +161,11 @@ def export(
     return export_network(
         network, target, imgsz=imgsz, layout=layout, batch=batch, dynamic=dynamic, verify=verify, report=report
     )
+
+
+def _no_checkpoint(path: Path) -> ModelError:
+    what = "it is not a regular file; give a .pt file" if path.exists() else "check the path"
+    return ModelError(f"{path}: no such checkpoint file; {what}")
 
 
 def _check_arguments(arch: Any, spec: Any, seed: Any, report: Any, layout: Any, batch: Any, **flags: Any) -> None:
