@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``trtpose``.
 
-Exit status: 0; 1 with a line ``error: ...`` on stderr; 2 for wrong usage; 130 after Ctrl-C, 143 after SIGTERM and 141
-when the reader of the output has gone. A verb is a file in ``commands`` with a function that adds its arguments and one
-that runs it, which imports what it needs when it runs.
+Exit status: 0; 1 with a line ``error: ...`` on stderr; 2 for wrong usage; 130 after Ctrl-C, 143 after SIGTERM, 129 when
+the terminal was closed and 141 when the reader of the output has gone. A verb is a file in ``commands`` with a function
+that adds its arguments and one that runs it, which imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import contextlib
 import io
 import os
 import signal
+import stat
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -29,6 +30,7 @@ from .errors import Error
 __all__ = ["main"]
 
 _TERMINATED = 143
+_HUNG_UP = 129
 _BROKEN_PIPE = 141
 
 
@@ -117,6 +119,33 @@ def _terminate(*_: object) -> NoReturn:
     raise SystemExit(_TERMINATED)
 
 
+def _hang_up(*_: object) -> NoReturn:
+    # Writing to a terminal that is gone would be an error, and one that throws away what a recording has.
+    null = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(null, descriptor)
+    raise SystemExit(_HUNG_UP)
+
+
+@contextlib.contextmanager
+def _signals() -> Generator[None]:
+    """Signals that end a run are exceptions inside; one that the caller ignores, as ``nohup`` does, stays so."""
+    before: dict[int, Any] = {}
+    for name, handler in (("SIGTERM", _terminate), ("SIGHUP", _hang_up)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            with contextlib.suppress(ValueError):  # not in the main thread
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
 def _quiet_libraries() -> None:
     """Errors are ours to report; FFmpeg's own lines on them come on top. Read by OpenCV when a camera is opened."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -129,20 +158,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # File names need not be valid text.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    with _terminal.shown():
+    with _terminal.shown(), _signals():
         return _main(arguments)
 
 
 def _main(arguments: list[str]) -> int:
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
     debug = "--debug" in arguments
-    before: Any = None
     try:
         args = _parser(verb).parse_args(arguments)
         debug = bool(args.debug)
         _quiet_libraries()
-        with contextlib.suppress(ValueError):  # not in the main thread
-            before = signal.signal(signal.SIGTERM, _terminate)
         with _run.run():
             _run.reads(*_named_inputs(args))
             status = int(args.run(args))
@@ -174,9 +200,6 @@ def _main(arguments: list[str]) -> int:
         if debug:
             traceback.print_exc()
         complain(f"unexpected {type(error).__name__}: {error}; --debug prints where it came from")
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
     return 1
 
 

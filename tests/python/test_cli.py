@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,8 +119,13 @@ def test_models_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert files(tmp_path) == before
 
 
-def test_the_handler_of_sigterm_is_put_back(run: Run, photos: Path):
-    before = signal.getsignal(signal.SIGTERM)
-    run("infer", "m.onnx", photos)
-    run("infer", "m.onnx", "missing.jpg")
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_the_handlers_of_signals_are_put_back(run: Run, photos: Path, number: int, handler: Any):
+    before = signal.signal(number, handler)
+    try:
+        run("infer", "m.onnx", photos)
+        run("infer", "m.onnx", "missing.jpg")
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)

@@ -27,6 +27,7 @@ _DRIVER = """
 import signal
 # A suite that was started in the background ignores Ctrl-C, and so would its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 import sys, time
 sys.path.insert(0, {tests!r})
 from support import FakeEngine, make_poses
@@ -41,6 +42,8 @@ options.open_engine = lambda args: FakeEngine(args.model, answer=slow)
 sys.exit(cli.main())
 """
 
+_ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
 
 def start(*arguments: Any, delay: float = 0.0, **options: Any) -> subprocess.Popen[str]:
     code = _DRIVER.format(tests=str(Path(__file__).parents[1]), delay=delay)
@@ -53,7 +56,7 @@ def start(*arguments: Any, delay: float = 0.0, **options: Any) -> subprocess.Pop
     )
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), _ENDINGS)
 def test_an_interrupted_run_leaves_no_partial_file(tmp_path: Path, number: int, status: int):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -93,7 +96,7 @@ class Mjpeg(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), _ENDINGS)
 def test_a_recording_ends_with_a_signal_and_is_whole(tmp_path: Path, number: int, status: int):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mjpeg) as server:
         server.daemon_threads = True
