@@ -30,7 +30,9 @@ from trtpose.errors import ModelError
         (["infer", "m.onnx", "a.jpg", "--conf", "nan"], "is not a number between 0 and 1"),
         (["infer", "m.onnx", "a.jpg", "--iou", "-0.1"], "between 0 and 1"),
         (["infer", "m.onnx", "a.jpg", "--iou=-0.1"], "between 0 and 1"),
-        (["infer", "m.onnx", "a.jpg", "--max-det", "0"], "is not a whole number from 1 on"),
+        (["infer", "m.onnx", "a.jpg", "--max-det", "0"], "'0' is not a whole number from 1 to 1000000"),
+        (["infer", "m.onnx", "a.jpg", "--batch", "1000001"], "'1000001' is not a whole number from 1 to 1000000"),
+        (["infer", "m.onnx", "a.jpg", "--reconnect", "-1"], "'-1' is not a whole number from 0 to 1000000"),
         (["infer", "m.onnx", "a.jpg", "--imgsz", "big"], "'big' is not a size"),
         (["infer", "m.onnx", "a.jpg", "--imgsz", "1x2x3"], "is not a size"),
         (["infer", "m.onnx", "a.jpg", "--imgsz", "0"], "is not a size in pixels"),
@@ -129,3 +131,7 @@ def test_the_handlers_of_signals_are_put_back(run: Run, photos: Path, number: in
         assert signal.getsignal(number) is handler
     finally:
         signal.signal(number, before)
+
+
+def test_a_camera_can_be_followed_for_a_day(run: Run, photos: Path):
+    assert run("infer", "m.onnx", photos, "--max-frames", 24 * 3600 * 30)[0] == 0

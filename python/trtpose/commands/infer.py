@@ -16,7 +16,7 @@ from ..errors import Error, InputError
 from . import options
 from .console import INTERRUPTED, Progress, check_json, complain, counted, warn
 from .options import SUPPRESSION, add_model, add_thresholds
-from .values import count, count_or_none
+from .values import count_or_none, frames
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -77,7 +77,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         default="tcp",
         help="how a server of rtsp:// is asked to send: udp loses pictures rather than wait (default: tcp)",
     )
-    parser.add_argument("--max-frames", type=count, metavar="N", help="stop after this many frames")
+    parser.add_argument("--max-frames", type=frames, metavar="N", help="stop after this many frames")
     parser.add_argument("--quiet", "-q", action="store_true", help="no line per picture and no progress bar")
 
 

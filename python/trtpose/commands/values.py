@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from .._sizes import read_imgsz
 from ..errors import InputError
 
-__all__ = ["Sides", "checked", "count", "count_or_none", "counts", "fraction", "number", "size"]
+__all__ = ["Sides", "checked", "count", "count_or_none", "counts", "fraction", "frames", "number", "size"]
 
 _Value = TypeVar("_Value")
 
@@ -37,14 +37,23 @@ def number(text: str) -> float:
     return value
 
 
-def count(text: str) -> int:
+def _whole(text: str, least: int, most: int) -> int:
     try:
         value = int(text)
     except ValueError:
-        value = 0
-    if not 1 <= value <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+        value = least - 1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
     return value
+
+
+def count(text: str) -> int:
+    return _whole(text, 1, 1_000_000)
+
+
+def frames(text: str) -> int:
+    """A camera gives a million frames in a few hours."""
+    return _whole(text, 1, 2**53)
 
 
 def counts(text: str) -> list[int]:
@@ -52,7 +61,7 @@ def counts(text: str) -> list[int]:
 
 
 def count_or_none(text: str) -> int:
-    return 0 if text.strip() == "0" else count(text)
+    return _whole(text, 0, 1_000_000)
 
 
 def size(text: str) -> int | tuple[int, int]:
