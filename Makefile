@@ -8,7 +8,8 @@ SOURCES := $(shell git ls-files cpp python/bindings cmake CMakeLists.txt pyproje
     $(shell find python/trtpose -type d -not -name __pycache__)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python test-cpp lint stubs sanitize fuzz wheel-test wheels bench gpu-test gpu-bench findings clean
+.PHONY: help demo test test-python test-cpp lint stubs sanitize fuzz wheel-test wheels bench soak kill-test gpu-test gpu-bench \
+    findings clean
 
 help:
 	@echo "make demo        poses drawn on pictures, into $(OUT)/demo"
@@ -21,6 +22,8 @@ help:
 	@echo "make wheel-test  build the wheel and try it in an empty environment, or WHEEL=dist/x.whl alone"
 	@echo "make wheels      wheels for other machines, into dist/"
 	@echo "make bench       CPU benchmarks, into benchmarks/results"
+	@echo "make soak        long use: memory, and every thread the same; or S=20000 inferences and E=200 engines"
+	@echo "make kill-test   100 commands of each kind killed at random moments, or N=10"
 	@echo "make gpu-test    tests that need an NVIDIA GPU"
 	@echo "make gpu-bench   figures that need an NVIDIA GPU"
 	@echo "make findings    surprises about other software, seen again (fetches packages)"
@@ -76,6 +79,12 @@ wheels:
 
 bench: $(VENV)/.test
 	tools/bench.sh "$(VENV)"
+
+soak: $(VENV)/.test
+	$(PY) tools/soak.py --inferences $(or $(S),200000) --engines $(or $(E),2000)
+
+kill-test: $(VENV)/.test
+	$(PY) tools/kill_test.py --kills $(or $(N),100)
 
 gpu-test:
 	tools/gpu_test.sh

@@ -62,6 +62,7 @@ ALLOWED = {
         "core/",
         "model/onnx_content.hpp",
         "backends/backend.hpp",
+        "backends/own_process.hpp",
         "backends/tensorrt/vendor.hpp",
         "backends/tensorrt/vendor_library.hpp",
     ),
@@ -77,6 +78,7 @@ ALLOWED = {
     "tensorrt": (*PUBLIC, "trtpose/session.hpp", "core/", "model/", "backends/backend.hpp", "backends/tensorrt/"),
     "engine": (
         *PUBLIC,
+        "trtpose/between_runs.hpp",
         "trtpose/session.hpp",
         "trtpose/engine.hpp",
         "trtpose/device_poses.hpp",
@@ -98,7 +100,7 @@ ALLOWED = {
         "plugins/",
     ),
     # vendor.hpp is TensorRT without its headers; its other side is TensorRT's Python package.
-    "bindings": ("trtpose/", "bindings.hpp", "dlpack.hpp", "backends/tensorrt/vendor.hpp"),
+    "bindings": ("trtpose/", "bindings.hpp", "dlpack.hpp", "gil.hpp", "backends/tensorrt/vendor.hpp"),
 }
 
 # Vendor headers and the only places for them.

@@ -6,6 +6,7 @@
 
 #include "bindings.hpp"
 #include "dlpack.hpp"
+#include "gil.hpp"
 
 namespace trtpose::python {
 namespace {
@@ -415,7 +416,7 @@ void register_device_arrays(py::module_& m) {
         .def_property_readonly("device", [](const Poses2& p) { return to_string(p->device); })
         .def_property_readonly("stream", [](const Poses2& p) { return reinterpret_cast<uintptr_t>(p->stream); })
         .def("__len__", [](const Poses2& p) { return p->frames; })
-        .def("synchronize", &DevicePoses::synchronize, py::call_guard<py::gil_scoped_release>());
+        .def("synchronize", &DevicePoses::synchronize, py::call_guard<ReleasedGil>());
 
     m.def("is_device_array", &is_device_array, py::arg("array"), py::arg("what") = "frame",
           "Whether an object is an array in the memory of a GPU. Raises InputError if it gives a nonsensical answer.");

@@ -2,6 +2,8 @@
 #include <tuple>
 
 #include "bindings.hpp"
+#include "gil.hpp"
+#include "trtpose/between_runs.hpp"
 
 namespace trtpose::python {
 namespace {
@@ -67,10 +69,12 @@ Frames collect(const Engine& engine, const std::vector<py::object>& pictures, co
     return frames;
 }
 
-std::unique_ptr<Engine> open_engine(const std::string& path, const std::string& spec, const std::string& device,
-                                    const std::string& precision, std::pair<int, int> imgsz, int batch, bool rect,
-                                    const ThresholdTuple& thresholds, int threads, int streams, size_t vram_budget,
-                                    bool stage_times) {
+using HeldEngine = std::unique_ptr<Engine, DeleteWithoutGil>;
+
+HeldEngine open_engine(const std::string& path, const std::string& spec, const std::string& device,
+                       const std::string& precision, std::pair<int, int> imgsz, int batch, bool rect,
+                       const ThresholdTuple& thresholds, int threads, int streams, size_t vram_budget,
+                       bool stage_times) {
     EngineOptions o;
     o.spec = spec;
     o.device = device;
@@ -83,8 +87,8 @@ std::unique_ptr<Engine> open_engine(const std::string& path, const std::string& 
     o.streams = streams;
     o.vram_budget = vram_budget;
     o.stage_times = stage_times;
-    const py::gil_scoped_release release;
-    return std::make_unique<Engine>(path, o);
+    const ReleasedGil released;
+    return HeldEngine(new Engine(path, o));
 }
 
 py::list infer(Engine& engine, const std::vector<py::object>& pictures, const std::string& color,
@@ -93,7 +97,8 @@ py::list infer(Engine& engine, const std::vector<py::object>& pictures, const st
     const Thresholds t = to_thresholds(thresholds);
     std::vector<Poses> poses;
     {
-        const py::gil_scoped_release release;
+        const ReleasedGil released;
+        const BetweenRuns between(&look_around);
         poses = frames.input.data ? engine.infer_tensor(frames.input, t) : engine.infer(frames.views, t);
     }
     return to_list(std::move(poses));
@@ -103,7 +108,8 @@ std::shared_ptr<DevicePoses> infer_device(Engine& engine, const std::vector<py::
                                           const std::string& color, const ThresholdTuple& thresholds) {
     const Frames frames = collect(engine, pictures, color);
     const Thresholds t = to_thresholds(thresholds);
-    const py::gil_scoped_release release;
+    const ReleasedGil released;
+    const BetweenRuns between(&look_around);
     return std::make_shared<DevicePoses>(frames.input.data ? engine.infer_tensor_device(frames.input, t)
                                                            : engine.infer_device(frames.views, t));
 }
@@ -113,7 +119,8 @@ py::list infer_tensor(Engine& engine, const HostInput& input, const ThresholdTup
     const Thresholds t = to_thresholds(thresholds);
     std::vector<Poses> poses;
     {
-        const py::gil_scoped_release release;
+        const ReleasedGil released;
+        const BetweenRuns between(&look_around);
         poses = engine.infer_tensor(view, t);
     }
     return to_list(std::move(poses));
@@ -123,13 +130,14 @@ std::shared_ptr<DevicePoses> infer_tensor_device(Engine& engine, const HostInput
                                                  const ThresholdTuple& thresholds) {
     const InputView view = to_view(input);
     const Thresholds t = to_thresholds(thresholds);
-    const py::gil_scoped_release release;
+    const ReleasedGil released;
+    const BetweenRuns between(&look_around);
     return std::make_shared<DevicePoses>(engine.infer_tensor_device(view, t));
 }
 
 py::dict memory(const Engine& engine) {
     const MemoryPlan p = [&] {
-        const py::gil_scoped_release release;  // a call that has the engine's lock may be waiting for Python
+        const ReleasedGil released;  // a call that has the engine's lock may be waiting for Python
         return engine.memory();
     }();
     py::dict out;
@@ -144,7 +152,7 @@ py::dict memory(const Engine& engine) {
 
 py::dict timings(const Engine& engine) {
     const StageTimes t = [&] {
-        const py::gil_scoped_release release;
+        const ReleasedGil released;
         return engine.times();
     }();
     py::dict out;
@@ -162,8 +170,7 @@ void register_engine(py::module_& m) {
     m.def(
         "check_thresholds", [](const ThresholdTuple& thresholds) { check_thresholds(to_thresholds(thresholds)); },
         py::arg("thresholds"), "Raises InputError where one is out of its range.");
-    py::class_<Engine>(m, "Engine", py::release_gil_before_calling_cpp_dtor(),
-                       "A network and everything around it; see trtpose.Engine.")
+    py::class_<Engine, HeldEngine>(m, "Engine", "A network and everything around it; see trtpose.Engine.")
         .def(py::init(&open_engine), py::kw_only(), py::arg("path"), py::arg("spec"), py::arg("device"),
              py::arg("precision"), py::arg("imgsz"), py::arg("batch"), py::arg("rect"), py::arg("thresholds"),
              py::arg("threads"), py::arg("streams"), py::arg("vram_budget"), py::arg("stage_times"))
@@ -171,7 +178,7 @@ void register_engine(py::module_& m) {
         .def("infer_device", &infer_device, py::arg("frames"), py::kw_only(), py::arg("color"), py::arg("thresholds"))
         .def("infer_tensor", &infer_tensor, py::arg("input"), py::kw_only(), py::arg("thresholds"))
         .def("infer_tensor_device", &infer_tensor_device, py::arg("input"), py::kw_only(), py::arg("thresholds"))
-        .def("clone", &Engine::clone, py::call_guard<py::gil_scoped_release>())
+        .def("clone", &Engine::clone, py::call_guard<ReleasedGil>())
         .def_property_readonly("spec_json", [](const Engine& e) { return e.spec().to_json(); })
         .def_property_readonly("spec_origin", &Engine::spec_origin)
         .def_property_readonly("device", [](const Engine& e) { return to_string(e.session().device); })

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings.hpp"
+#include "gil.hpp"
 #include "trtpose/own_nms.hpp"
 
 namespace trtpose::python {
@@ -69,7 +70,7 @@ py::dict description(const EngineDescription& engine) {
 std::pair<py::object, std::string> spec_of(const std::string& path, const std::string& spec) {
     FoundSpec found;
     {
-        const py::gil_scoped_release release;
+        const ReleasedGil released;
         const ModelFile file = read_model_file(path);
         found = find_spec(file, spec, make_probe(file).get());
     }
@@ -115,7 +116,7 @@ void register_files(py::module_& m) {
         [](const std::string& path) {
             ModelFile file;
             {
-                const py::gil_scoped_release release;
+                const ReleasedGil released;
                 file = read_model_file(path);
             }
             py::dict out, metadata;

@@ -2,6 +2,8 @@
 #include "trtpose/network_times.hpp"
 
 #include "bindings.hpp"
+#include "gil.hpp"
+#include "trtpose/between_runs.hpp"
 
 namespace trtpose::python {
 
@@ -12,7 +14,8 @@ void register_network_times(py::module_& m) {
            std::pair<int, int> imgsz, int runs, int warmup) {
             NetworkTimes times;
             {
-                const py::gil_scoped_release release;
+                const ReleasedGil released;
+                const BetweenRuns between(&look_around);
                 SessionOptions options;
                 options.device = device;
                 options.precision = precision;

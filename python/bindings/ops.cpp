@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings.hpp"
+#include "gil.hpp"
 #include "trtpose/ops/letterbox.hpp"
 
 namespace trtpose::python {
@@ -18,7 +19,7 @@ void register_ops(py::module_& m) {
             math::Letterbox place{};
             std::vector<float> out(3 * static_cast<size_t>(size.first) * static_cast<size_t>(size.second));
             {
-                const py::gil_scoped_release release;
+                const ReleasedGil released;
                 const ops::Letterbox op(spec, {size.first, size.second});
                 std::vector<char> scratch(op.workspace_bytes(1, {}) + kAlignment);
                 const auto start = align_up(reinterpret_cast<size_t>(scratch.data()));

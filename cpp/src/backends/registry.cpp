@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "backends/backend.hpp"
+#include "backends/own_process.hpp"
 #include "backends/tensorrt/vendor.hpp"
 #include "backends/tensorrt/vendor_library.hpp"
 #include "core/check.hpp"
@@ -219,11 +220,11 @@ std::unique_ptr<Session> open_session(const ModelFile& file, const SessionOption
     settled.device = to_string(device);
     if (engine) {
         const auto python = python_vendor();
-        if (goes_to_python(file, python.get())) return open_in_python(python, file, settled);
-        return load(module_for(file)).open_engine(file, settled);
+        if (goes_to_python(file, python.get())) return in_own_process(open_in_python(python, file, settled));
+        return in_own_process(load(module_for(file)).open_engine(file, settled));
     }
     const BackendTable& openvino = load(openvino_module());
-    return openvino.open_onnx(file, OnnxContent(file.path, file.stamp), settled);
+    return in_own_process(openvino.open_onnx(file, OnnxContent(file.path, file.stamp), settled));
 }
 
 void tensorrt::set_vendor_provider(VendorProvider make) {

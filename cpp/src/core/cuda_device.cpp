@@ -2,6 +2,7 @@
 #include "core/cuda_device.hpp"
 
 #include "core/check.hpp"
+#include "core/fork.hpp"
 #include "trtpose/version.hpp"
 
 #if TRTPOSE_WITH_CUDA
@@ -25,6 +26,10 @@ CudaStatus cuda_status() {
                              ? text("the NVIDIA driver serves CUDA ", status.driver / 1000, ".",
                                     status.driver % 1000 / 10, ", this build of trtpose needs ", status.runtime / 1000,
                                     ".", status.runtime % 1000 / 10, "; update the driver")
+                         : error != cudaSuccess && fork_generation() > 0
+                             ? text("CUDA cannot be used in this process (", cudaGetErrorString(error),
+                                    "), as after a fork from one that used it; start processes with 'spawn' or "
+                                    "'forkserver'")
                          : error != cudaSuccess
                              ? text("CUDA found no GPU: ", cudaGetErrorString(error))
                              : std::string("the NVIDIA driver shows no GPU; see CUDA_VISIBLE_DEVICES");

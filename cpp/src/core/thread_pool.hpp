@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <exception>
 #include <functional>
-#include <mutex>
-#include <thread>
-#include <vector>
+#include <memory>
 
+#include "core/fork.hpp"
 #include "trtpose/export.hpp"
 
 namespace trtpose {
 
-/// A fixed set of threads that share the indices of a loop with the thread that asks.
+/// A fixed set of threads that share the indices of a loop with the thread that asks. In a process forked from the one
+/// that made them there are none, and the thread that asks does it all.
 class TRTPOSE_API ThreadPool {
 public:
     /// `threads` counts the calling thread too; 0 takes what the process may use.
@@ -22,7 +20,7 @@ public:
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
-    int size() const { return static_cast<int>(workers_.size()) + 1; }
+    int size() const;
 
     /// Call body(i) for every i below count, in any order and thread; returns when all are done. The body must not
     /// throw and must not call run() itself.
@@ -32,17 +30,10 @@ public:
     static int available();
 
 private:
-    void work();
+    struct State;
 
-    std::vector<std::thread> workers_;
-    std::mutex mutex_;
-    std::condition_variable start_, done_;
-    const std::function<void(int)>* body_ = nullptr;
-    int count_ = 0;
-    std::atomic<int> next_{0};
-    int busy_ = 0;
-    unsigned generation_ = 0;
-    bool stop_ = false;
+    Birth birth_;
+    std::unique_ptr<State> state_;
 };
 
 /// body(i) for i below count, by `pool` or, without one, in order by the caller. Takes no memory.

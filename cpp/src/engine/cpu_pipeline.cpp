@@ -7,6 +7,7 @@
 #include "core/check.hpp"
 #include "engine/pipeline.hpp"
 #include "engine/stopwatch.hpp"
+#include "trtpose/between_runs.hpp"
 #include "trtpose/ops/letterbox.hpp"
 
 namespace trtpose::engine {
@@ -73,6 +74,7 @@ public:
                 to_string(call.input.dtype), ", on the CPU it must be float32");
         std::vector<Poses> out(call.count());
         for (const Run& run : call.runs) {
+            if (run.first > 0) BetweenRuns::ask();
             prepare(run.batch, run.size, t);
             const auto count = static_cast<size_t>(run.count);
             Stopwatch watch;

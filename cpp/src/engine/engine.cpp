@@ -6,6 +6,7 @@
 
 #include "core/buffer.hpp"
 #include "core/check.hpp"
+#include "core/fork.hpp"
 #include "core/thread_pool.hpp"
 #include "engine/network_shapes.hpp"
 #include "engine/pipeline.hpp"
@@ -58,6 +59,7 @@ std::unique_ptr<engine::Pipeline> make_pipeline(const engine::EngineParts& parts
 }  // namespace
 
 struct Engine::Impl {
+    Birth birth;
     std::unique_ptr<Session> session;
     ModelSpec spec;
     EngineOptions options;
@@ -99,6 +101,14 @@ struct Engine::Impl {
         choose_batch(settled_batch);
         // Plan, and compare with the budget, before the first frame.
         pipeline->prepare(batch, imgsz, defaults);
+    }
+
+    /// Throws Error(device) in a process forked from the one that opened the engine.
+    void check_process() const {
+        if (!birth.here())
+            throw Error(ErrorCode::device, text("model ", spec.name,
+                                                ": the engine was opened before this process was forked, and its "
+                                                "threads stayed behind; open a new Engine in this process"));
     }
 
     engine::EngineParts parts() {
@@ -229,6 +239,7 @@ struct Engine::Impl {
     template <typename Input, typename CarryOut>
     auto timed(const Input& input, const Thresholds& t, CarryOut&& carry_out) {
         check_thresholds(t);
+        check_process();  // before the lock, which a thread that is not here may hold
         const std::lock_guard lock(mutex);
         engine::Stopwatch total;
         times = {};
@@ -284,9 +295,16 @@ Engine::Engine(std::unique_ptr<Session> session, const ModelSpec& spec, const En
     impl_->origin = "the caller";
 }
 
-Engine::~Engine() = default;
+Engine::~Engine() {
+    if (impl_) give_up(Birth(impl_->birth), impl_);
+}
+
 Engine::Engine(Engine&&) noexcept = default;
-Engine& Engine::operator=(Engine&&) noexcept = default;
+
+Engine& Engine::operator=(Engine&& other) noexcept {
+    Engine(std::move(other)).impl_.swap(impl_);
+    return *this;
+}
 
 std::vector<Poses> Engine::infer(Span<const ImageView> frames) { return impl_->infer(frames, impl_->defaults); }
 
@@ -329,6 +347,7 @@ std::vector<float> Engine::letterbox(const ImageView& frame, Size* size) const {
 }
 
 Engine Engine::clone() const {
+    impl_->check_process();
     auto copy =
         std::make_unique<Impl>(impl_->session->clone(), impl_->spec, impl_->options, impl_->most_frames, impl_->batch);
     copy->origin = impl_->origin;
@@ -344,11 +363,13 @@ const std::string& Engine::spec_origin() const { return impl_->origin; }
 void* Engine::input_stream() const { return impl_->pipeline->input_stream(); }
 
 MemoryPlan Engine::memory() const {
+    impl_->check_process();
     const std::lock_guard lock(impl_->mutex);
     return impl_->pipeline->memory();
 }
 
 StageTimes Engine::times() const {
+    impl_->check_process();
     const std::lock_guard lock(impl_->mutex);
     return impl_->times;
 }

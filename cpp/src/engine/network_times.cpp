@@ -8,6 +8,7 @@
 #include "core/check.hpp"
 #include "engine/pipeline.hpp"
 #include "engine/stopwatch.hpp"
+#include "trtpose/between_runs.hpp"
 
 #if TRTPOSE_WITH_CUDA
 #include "core/cuda_device.hpp"
@@ -70,6 +71,7 @@ NetworkTimes time_on_cpu(Session& session, const SessionShape& shape, int batch,
     NetworkTimes times;
     engine::Stopwatch whole;
     for (int i = 0; i < warmup + runs; ++i) {
+        BetweenRuns::ask();
         if (i == warmup) whole.lap();
         engine::Stopwatch watch;
         session.run(t.input, t.outputs, context);

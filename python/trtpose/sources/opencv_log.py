@@ -8,6 +8,7 @@ to OpenCV, so it is lowered while any thread decodes and put back by the last.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Generator
 from typing import Any
@@ -20,6 +21,18 @@ __all__ = ["quiet"]
 _quiet_lock = threading.Lock()
 _quiet_users = 0
 _quiet_level = 0
+
+
+def _forked() -> None:
+    """The threads that held the lock or were decoding are not in this process."""
+    global _quiet_lock, _quiet_users
+    log = _logging()
+    if log is not None and _quiet_users:
+        log.setLogLevel(_quiet_level)
+    _quiet_lock, _quiet_users = threading.Lock(), 0
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _logging() -> Any:

@@ -14,7 +14,9 @@ import numpy as np
 
 from .. import _run
 from .._checks import choice, instance, whole
+from .._process import Birth
 from ..errors import InputError
+from . import running
 from .channel import Channel
 from .frame import Frame
 from .pictures import MAX_PIXELS, pixels
@@ -33,7 +35,8 @@ class Sources:
     (``rtsp://``, ``http://``...); or an array, (height, width, 3) or (n, height, width, 3), uint8, BGR.
 
     Something that cannot be read gives a :class:`Frame` with ``error`` set, and the run goes on. Use it as a context
-    manager, or call :meth:`close`; leaving early stops the thread.
+    manager, or call :meth:`close`; leaving early stops the thread. Reading that has begun goes on in its own process
+    alone, not in one forked from it.
 
     Args:
         items: one source or several.
@@ -46,7 +49,7 @@ class Sources:
 
     Raises:
         InputError: no source at all, a folder without pictures or videos, a pattern without matches, or an item of
-            another type.
+            another type. When iterating: the reading began before a fork.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Sources:
         self._max_pixels = pixels(max_pixels)
         self._transport = transport
         self._thread: threading.Thread | None = None
+        self._birth = Birth()
 
     def __len__(self) -> int:
         """Number of sources after folders and patterns were expanded; a video counts as one."""
@@ -139,11 +143,18 @@ class Sources:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_channel"):
+        if hasattr(self, "_birth") and self._reads_here:
             self._channel.close()
+
+    @property
+    def _reads_here(self) -> bool:
+        """Whether the thread that reads, if there is one, is in this process."""
+        return self._thread is None or self._birth.here
 
     def close(self) -> None:
         """Stop decoding. Safe to call twice; frames not yet given out are dropped."""
+        if not self._reads_here:
+            return  # the channel's lock may be held by a thread that is not here
         self._channel.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             # A read of a camera or stream cannot be interrupted; the thread is a daemon and ends when it returns.
@@ -153,7 +164,16 @@ class Sources:
         if self._thread is None:
             # The thread must not keep this object alive, or dropping it half read would leave it running.
             reader = Reader(self._plan, self._channel, self._policy, self._reconnect, self._max_pixels, self._transport)
+            self._birth = Birth()
             self._thread = threading.Thread(target=reader.run, name="trtpose-sources", daemon=True)
-            self._thread.start()
-        while (frame := self._channel.get()) is not None:
+            running.start(self._thread, self._channel)
+        while True:
+            if not self._birth.here:
+                raise InputError(
+                    f"{self._plan[0].name}: was being read before this process was forked, and the thread that reads "
+                    "stayed behind; make new Sources in this process"
+                )
+            frame = self._channel.get()
+            if frame is None:
+                return
             yield frame

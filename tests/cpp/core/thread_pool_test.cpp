@@ -3,11 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "core/buffer.hpp"
+#include "support/child.hpp"
 
 namespace trtpose::test {
 namespace {
@@ -58,6 +61,20 @@ TEST(ThreadPool, ManyShortLivedPoolsStop) {
         ThreadPool pool(3);
         if (i % 2) pool.run(5, [](int) {});
     }
+}
+
+TEST(ThreadPool, AForkedProcessDoesTheWorkItselfAndDeletesItWithoutWaiting) {
+    auto pool = std::make_unique<ThreadPool>(4);
+    pool->run(8, [](int) {});
+    EXPECT_EQ(in_child([&] {
+                  int sum = 0;  // of the one thread there is
+                  pool->run(8, [&](int i) { sum += i; });
+                  const int size = pool->size();
+                  pool.reset();
+                  return size == 1 ? sum : 50;
+              }),
+              28);
+    EXPECT_EQ(pool->size(), 4);
 }
 
 TEST(ThreadPool, ZeroTakesWhatTheProcessMayUse) {

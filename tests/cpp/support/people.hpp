@@ -81,6 +81,14 @@ inline ModelSpec people_spec() {
     return spec;
 }
 
+/// Whether both hold the same poses, in every bit.
+inline bool same(const std::vector<Poses>& a, const std::vector<Poses>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Poses& x, const Poses& y) {
+        return x.count == y.count && x.boxes == y.boxes && x.scores == y.scores && x.class_ids == y.class_ids &&
+               x.keypoints == y.keypoints;
+    });
+}
+
 inline void expect_same(const Poses& a, const Poses& b) {
     EXPECT_EQ(a.count, b.count);
     EXPECT_EQ(a.frame, b.frame);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <exception>
+#include <future>
 #include <list>
 #include <mutex>
 #include <openvino/op/constant.hpp>
@@ -8,12 +11,15 @@
 #include <openvino/op/result.hpp>
 #include <openvino/openvino.hpp>
 #include <sstream>
+#include <thread>
 #include <unordered_map>
 
 #include "backends/backend.hpp"
 #include "backends/openvino/import.hpp"
 #include "backends/openvino/rewrites.hpp"
+#include "backends/openvino/use.hpp"
 #include "core/check.hpp"
+#include "core/fork.hpp"
 #include "trtpose/version.hpp"
 
 namespace trtpose {
@@ -22,9 +28,44 @@ namespace {
 // Compiled shapes kept ready for each other's return; each holds its own copy of the weights.
 constexpr size_t kMaxShapes = 4;
 
+constexpr const char* kLeftLocked =
+    "OpenVINO cannot be used in this process: it was forked while another thread was at work there; fork when none is, "
+    "or "
+    "start processes with 'spawn' or 'forkserver'";
+
+/// OpenVINO's of this process. Never deleted: threads may still be inside when a program ends, and in a process that
+/// was forked the end of the parent's would wait for threads that are not there. Throws Error(device).
 ov::Core& core() {
-    static ov::Core instance;
-    return instance;
+    struct Own {
+        Birth birth;
+        ov::Core core;
+    };
+    static std::atomic<Own*> current{nullptr};
+    require(!openvino::left_locked(), ErrorCode::device, kLeftLocked);
+    Own* own = current.load();
+    if (own && own->birth.here()) return own->core;
+    auto fresh = std::make_unique<Own>();
+    if (current.compare_exchange_strong(own, fresh.get())) own = fresh.release();
+    return own->core;
+}
+
+/// Compile for the CPU. In a forked process not without an end, see openvino::wait_for.
+ov::CompiledModel compile_model(const std::shared_ptr<ov::Model>& model, const ov::AnyMap& config) {
+    ov::Core& vendor = core();
+    if (fork_generation() == 0) return vendor.compile_model(model, "CPU", config);
+    const auto result = std::make_shared<std::promise<ov::CompiledModel>>();
+    auto compiled = result->get_future();
+    std::thread([&vendor, result, model, config] {
+        try {
+            result->set_value(vendor.compile_model(model, "CPU", config));
+        } catch (...) {
+            result->set_exception(std::current_exception());
+        }
+    }).detach();
+    const bool in_time =
+        openvino::wait_for([&](auto time) { return compiled.wait_for(time) == std::future_status::ready; });
+    require(in_time, ErrorCode::device, kLeftLocked);
+    return compiled.get();
 }
 
 /// The telling line of an OpenVINO message; the others say where in its sources it came from.
@@ -117,10 +158,11 @@ std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
             reshaped->reshape(key);
         }
         openvino::check_sizes(*reshaped);
-        compiled->model = core().compile_model(reshaped, "CPU", config);
+        compiled->model = compile_model(reshaped, config);
         compiled->shape.weight_bytes = weight_bytes;
         compiled->shape.activation_bytes = peak_activations(*reshaped);
     } catch (const std::exception& error) {
+        if (const auto* own = dynamic_cast<const Error*>(&error); own && own->code() == ErrorCode::device) throw;
         throw Error(ErrorCode::model,
                     text(path, ": OpenVINO cannot prepare it for input ", batch, "×3×", size.height, "×", size.width,
                          " (", reason(error), "); check the model with another tool or export it again"));
@@ -147,10 +189,17 @@ std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
 class OpenVinoSession final : public Session {
 public:
     explicit OpenVinoSession(std::shared_ptr<Network> network) : network_(std::move(network)) {}
+    ~OpenVinoSession() override {
+        const openvino::Use use;
+        request_ = {};
+        current_.reset();
+        network_.reset();
+    }
 
     const SessionInfo& info() const override { return network_->info; }
 
     const SessionShape& prepare(int batch, Size size) override {
+        const openvino::Use use;
         auto compiled = network_->compile(batch, size);
         if (compiled != current_) {
             request_ = compiled->model.create_infer_request();
@@ -160,6 +209,7 @@ public:
     }
 
     void run(const void* input, Span<void* const> outputs, const Context&) override {
+        const openvino::Use use;
         try {
             const auto& shape = current_->model.input().get_shape();
             request_.set_input_tensor(ov::Tensor(ov::element::f32, shape, const_cast<void*>(input)));
@@ -199,10 +249,12 @@ private:
 DType dtype_of(ov::element::Type type) { return type == ov::element::f32 ? DType::f32 : DType::other; }
 
 std::unique_ptr<Session> open(const ModelFile& file, OnnxContent content, const SessionOptions& options) {
+    const openvino::Use use;
     auto network = std::make_shared<Network>();
     network->path = file.path;
     network->weight_bytes = static_cast<size_t>(file.weight_bytes);
     bool whole = true;
+    core();  // throws where a fork has left OpenVINO locked
     try {
         auto model = openvino::import(std::move(content));
         ov::preprocess::PrePostProcessor convert(model);
@@ -260,6 +312,7 @@ std::unique_ptr<Session> open(const ModelFile& file, OnnxContent content, const 
 }
 
 BackendStatus status() {
+    const openvino::Use use;
     BackendStatus out;
     out.version = ov::get_openvino_version().buildNumber;
     try {

@@ -14,6 +14,7 @@
 #include "engine/cuda/memory.hpp"
 #include "engine/cuda/results.hpp"
 #include "engine/cuda/staging.hpp"
+#include "trtpose/between_runs.hpp"
 
 namespace trtpose::engine {
 namespace {
@@ -89,6 +90,7 @@ public:
             size_t next = 0;
             const auto collect_one = [&] { collect(next++ % 2, call, t, out, times); };
             for (const Run& run : call.runs) {
+                if (run.first > 0) BetweenRuns::ask();
                 collect_one();  // of the run before the last; the last is being computed
                 const size_t arrives_at = (next + 1) % 2;
                 Arrival& arrival = gpu_->arrivals[arrives_at];
@@ -121,11 +123,12 @@ public:
             const size_t largest = gpu_->staging.check_call(call);
             Planner measure;
             lay_out_results(measure, call.count(), t, engine_.spec.keypoints);
-            auto memory = std::make_shared<CudaPoses>(device_.index, streams_, results_);
+            auto memory = CudaPoses::make(device_.index, streams_, results_);
             memory->own(gpu_->memory.take_results(measure.used(), call.count(), t));
             Planner planner(memory->data());
             const ResultArrays all = lay_out_results(planner, call.count(), t, engine_.spec.keypoints);
             for (const Run& run : call.runs) {
+                if (run.first > 0) BetweenRuns::ask();
                 make_ready(run, t, largest, [] {});
                 start(call, run, t, nullptr);
                 keep_on_device(all, run, t);

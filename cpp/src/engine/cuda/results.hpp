@@ -12,8 +12,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/check.hpp"
 #include "core/cuda_guard.hpp"
 #include "core/cuda_resources.hpp"
+#include "core/fork.hpp"
 #include "engine/pipeline.hpp"
 #include "trtpose/device_poses.hpp"
 
@@ -108,6 +110,16 @@ private:
 
 class CudaPoses final : public DevicePoses::Memory {
 public:
+    /// Left alone by processes forked from this one, which have no GPU memory.
+    static std::shared_ptr<CudaPoses> make(int device, std::shared_ptr<Streams> streams,
+                                           std::shared_ptr<ResultBlocks> blocks) {
+        auto poses = std::make_unique<CudaPoses>(device, std::move(streams), std::move(blocks));
+        const auto remove = [birth = poses->birth_](CudaPoses* gone) {
+            std::unique_ptr<CudaPoses> owner(gone);
+            give_up(birth, owner);
+        };
+        return {poses.release(), remove};
+    }
     CudaPoses(int device, std::shared_ptr<Streams> streams, std::shared_ptr<ResultBlocks> blocks)
         : device_(device), streams_(std::move(streams)), blocks_(std::move(blocks)) {}
     ~CudaPoses() override {
@@ -133,6 +145,7 @@ public:
     void record() const { ready_.record(streams_->compute.get()); }
 
     void wait(void* stream) const override {
+        check_process();
         cudaStream_t reader = cuda_stream(stream);
         ready_.hold(reader);
         if (reader == streams_->compute.get()) return;  // writes the block again, after what it is given now
@@ -141,13 +154,23 @@ public:
         const std::lock_guard lock(mutex_);
         if (std::find(readers_.begin(), readers_.end(), reader) == readers_.end()) readers_.push_back(reader);
     }
-    void synchronize() const override { cuda_check(cudaEventSynchronize(ready_.get()), "find the poses"); }
+    void synchronize() const override {
+        check_process();
+        cuda_check(cudaEventSynchronize(ready_.get()), "find the poses");
+    }
     void share() const override {
+        check_process();
         const std::lock_guard lock(mutex_);
         shared_ = true;
     }
 
 private:
+    void check_process() const {
+        require(birth_.here(), ErrorCode::device,
+                "poses on a GPU: found before this process was forked, and a forked process has no GPU memory; bring "
+                "them to the host before, or start processes with 'spawn'");
+    }
+
     /// Note how far the readers' streams are; false: that is not known, and cudaFree must wait for all there is.
     bool record_readers() {
         try {
@@ -162,6 +185,7 @@ private:
         }
     }
 
+    Birth birth_;
     int device_;
     std::shared_ptr<Streams> streams_;
     std::shared_ptr<ResultBlocks> blocks_;

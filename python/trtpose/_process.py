@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process something was made in: threads do not follow into one that is forked, and locks they held stay locked."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["Birth"]
+
+_generation = 0
+
+
+def _forked() -> None:
+    global _generation
+    _generation += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+class Birth:
+    """Remembers the process in which it was made."""
+
+    def __init__(self) -> None:
+        self._generation = _generation
+
+    @property
+    def here(self) -> bool:
+        """Whether this is still that process, and none that was forked from it."""
+        return self._generation == _generation
