@@ -46,7 +46,7 @@ def parse_imgsz(value: int | Sequence[int] | None) -> tuple[int, int]:
         return (0, 0)
     sides: tuple[Any, ...] = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(sides) != 2 or not all(isinstance(s, (int, np.integer)) and 0 < s < 2**31 for s in sides):
-        raise InputError(f"imgsz {shown(value)} is not a size; give one number or (height, width)")
+        raise InputError(f"imgsz {shown(value)} is not a size; give one number of pixels from 1, or (height, width)")
     return (int(sides[0]), int(sides[1]))
 
 

@@ -358,8 +358,8 @@ def test_nan_fails_the_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     ("options", "message"),
     [
         ({"imgsz": 100}, "multiples of its largest stride 8, such as 96x96|104x104"),
-        ({"imgsz": (64, 0)}, "multiples"),
-        ({"imgsz": -8}, "multiples"),
+        ({"imgsz": (64, 0)}, "is not a size; give one number of pixels from 1"),
+        ({"imgsz": -8}, "is not a size"),
         ({"imgsz": 1 << 20}, "larger"),
         ({"batch": 0}, "batch 0"),
         ({"layout": "heads5d"}, "layout heads5d"),
