@@ -73,7 +73,7 @@ def frames(count: int) -> list[Any]:
 
 def differing(engines: Sequence[trtpose.Engine], pictures: Sequence[Any], rounds: int) -> int:
     """Frames of which a thread on its engine finds another thing than the first engine alone did."""
-    expected = bits([engines[0].infer(picture)[0] for picture in pictures])
+    expected = bits([engines[0].infer([picture])[0] for picture in pictures])
     wrong: list[int] = []
 
     def work(number: int, engine: trtpose.Engine) -> None:

@@ -50,7 +50,7 @@ def test_half_a_file_is_seen(tool: ModuleType, tmp_path: Path, name: str, monkey
         write_video(path)
     else:
         path.write_bytes(
-            {".json": b'{"images": [1]}\n', ".md": b"# A\n\nend\n"}.get(path.suffix) or encoded(path.suffix)
+            {".json": b'{"images": [1]}\n', ".md": b"# A\n\nthe end\n"}.get(path.suffix) or encoded(path.suffix)
         )
     assert tool.problem(path) == ""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
