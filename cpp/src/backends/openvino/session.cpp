@@ -5,6 +5,7 @@
 #include <exception>
 #include <future>
 #include <list>
+#include <memory>
 #include <mutex>
 #include <openvino/op/constant.hpp>
 #include <openvino/op/parameter.hpp>
@@ -248,6 +249,23 @@ private:
 
 DType dtype_of(ov::element::Type type) { return type == ov::element::f32 ? DType::f32 : DType::other; }
 
+void set_precision(ov::AnyMap& config, const std::string& precision) {
+    // f32 unless asked otherwise: left alone, OpenVINO computes in bf16 on CPUs that can, which moves keypoints.
+    if (precision == "f32") {
+        config.emplace(ov::hint::inference_precision(ov::element::f32));
+    } else if (precision == "bf16" || precision == "fp16") {
+        const auto type = precision == "bf16" ? ov::element::bf16 : ov::element::f16;
+        const auto abilities = core().get_property("CPU", ov::device::capabilities);
+        const char* needed = precision == "bf16" ? ov::device::capability::BF16 : ov::device::capability::FP16;
+        require(std::find(abilities.begin(), abilities.end(), needed) != abilities.end(), ErrorCode::device,
+                "precision ", precision, ": this CPU has no ", precision, " arithmetic; use f32");
+        config.emplace(ov::hint::inference_precision(type));
+    } else {
+        require(precision == "auto", ErrorCode::input, "precision '", precision,
+                "' is not known; use f32, fp16, bf16 or auto");
+    }
+}
+
 std::unique_ptr<Session> open(const ModelFile& file, OnnxContent content, const SessionOptions& options) {
     const openvino::Use use;
     auto network = std::make_shared<Network>();
@@ -275,20 +293,7 @@ std::unique_ptr<Session> open(const ModelFile& file, OnnxContent content, const 
                        ov::num_streams(options.streams)};
     if (!whole) network->config.emplace("LP_TRANSFORMS_MODE", false);
     if (options.threads > 0) network->config.emplace(ov::inference_num_threads(options.threads));
-    // f32 unless asked otherwise: left alone, OpenVINO computes in bf16 on CPUs that can, which moves keypoints.
-    if (options.precision == "f32") {
-        network->config.emplace(ov::hint::inference_precision(ov::element::f32));
-    } else if (options.precision == "bf16" || options.precision == "fp16") {
-        const auto type = options.precision == "bf16" ? ov::element::bf16 : ov::element::f16;
-        const auto abilities = core().get_property("CPU", ov::device::capabilities);
-        const char* needed = options.precision == "bf16" ? ov::device::capability::BF16 : ov::device::capability::FP16;
-        require(std::find(abilities.begin(), abilities.end(), needed) != abilities.end(), ErrorCode::device,
-                "precision ", options.precision, ": this CPU has no ", options.precision, " arithmetic; use f32");
-        network->config.emplace(ov::hint::inference_precision(type));
-    } else {
-        require(options.precision == "auto", ErrorCode::input, "precision '", options.precision,
-                "' is not known; use f32, fp16, bf16 or auto");
-    }
+    set_precision(network->config, options.precision);
     auto& info = network->info;
     info.backend = "openvino";
     info.version = ov::get_openvino_version().buildNumber;
