@@ -133,7 +133,7 @@ def _resolve(model: Path, output: Path, builder: Path, asks: options.Options, sp
 def _arguments(folder: Path, resolved: Resolved, network: TypedNetwork, asked: str) -> list[str]:
     """Of the builder, for files in ``folder``: model.onnx and keep, which are written here, plan and layers.json."""
     source, plan, keep, layers = (folder / name for name in ("model.onnx", "plan", "keep", "layers.json"))
-    source.write_bytes(network.onnx)
+    source.write_bytes(network.onnx.data)
     keep.write_text("\n".join(network.keep), encoding="utf-8")
     arguments = [str(source), str(plan), "--precision", asked, "--keep", str(keep), "--inspect", str(layers)]
     if not resolved.shapes.fixed:

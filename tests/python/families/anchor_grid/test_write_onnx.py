@@ -362,7 +362,7 @@ def test_nan_fails_the_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ({"imgsz": -8}, "is not a size"),
         ({"imgsz": 1 << 20}, "larger"),
         ({"batch": 0}, "batch 0"),
-        ({"layout": "heads5d"}, "layout heads5d"),
+        ({"layout": "heads5d"}, "layout 'heads5d'"),
     ],
 )
 def test_impossible_options(options: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_cost_of_fixed_models(tmp_path: Path) -> None:
         one.write_bytes(content)
         with pytest.raises(trtpose.ModelError):
             model_cost(one)
-    with pytest.raises(trtpose.ModelError, match="no such file"):
+    with pytest.raises(trtpose.ModelError, match="No such file"):
         model_cost(tmp_path / "absent.onnx")
 
 
