@@ -14,8 +14,10 @@ export PATH="$folder/tools/bin:$PATH"
 tree=build/cpu-dev
 if [ ! -f "$tree/build.ninja" ]; then
     tree=build/double
-    cmake -S . -B "$tree" -G Ninja -DCMAKE_BUILD_TYPE=Release -DTRTPOSE_BUILD_TESTS=ON -DTRTPOSE_WITH_CUDA=OFF \
-        -DTRTPOSE_WITH_OPENVINO=OFF >"$folder/configure.log" || { cat "$folder/configure.log" >&2; exit 1; }
+    # Named, since the ninja that an earlier run found went with its folder.
+    cmake -S . -B "$tree" -G Ninja -DCMAKE_MAKE_PROGRAM="$folder/tools/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
+        -DTRTPOSE_BUILD_TESTS=ON -DTRTPOSE_WITH_CUDA=OFF -DTRTPOSE_WITH_OPENVINO=OFF \
+        >"$folder/configure.log" || { cat "$folder/configure.log" >&2; exit 1; }
 fi
 cmake --build "$tree" --target trtpose_emulated >"$folder/build.log" || { cat "$folder/build.log" >&2; exit 1; }
 cp -L "$tree"/tests/emulation/installed/libtrtpose.so.*.* "$folder"
