@@ -20,6 +20,18 @@ def grey(index: int) -> int:
     return 20 + 10 * (index % 20)
 
 
+def stripes() -> Any:
+    """A picture of SIZE in four colours side by side."""
+    image = np.zeros((*SIZE, 3), np.uint8)
+    image[:, :16], image[:, 16:32], image[:, 32:48], image[:, 48:] = (
+        (0, 0, 255),
+        (0, 255, 0),
+        (255, 0, 0),
+        (90, 200, 40),
+    )
+    return image
+
+
 def write_times(
     path: Path,
     times: Sequence[int],

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from av_videos import times_of, write_times
+from av_videos import stripes, times_of, write_times
 from command_support import Run, files
 from source_support import read_all
 from support import write_picture, write_video
@@ -161,13 +161,7 @@ def test_odd_sides_keep_every_pixel(tmp_path: Path, width: int, height: int, mad
 def test_colours_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opencv: bool):
     if not opencv:
         monkeypatch.setattr("trtpose.sinks.video.cv2", None)
-    image = np.zeros((48, 64, 3), np.uint8)
-    image[:, :16], image[:, 16:32], image[:, 32:48], image[:, 48:] = (
-        (0, 0, 255),
-        (0, 255, 0),
-        (255, 0, 0),
-        (90, 200, 40),
-    )
+    image = stripes()
     (frame,) = frames_at([0])
     video = Video(tmp_path / "v.mp4", 64, 48, frame)
     video.add(image, frame)

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from av_videos import grey, tone_packets, turn_mp4, write_times
+from av_videos import grey, stripes, tone_packets, turn_mp4, write_times
 from source_support import read_all
 from trtpose.sources import Frame
 
@@ -152,13 +152,7 @@ def test_turns_that_are_no_quarter_are_refused(tmp_path: Path):
 
 
 def test_colours_are_those_that_were_written(tmp_path: Path):
-    image = np.zeros((48, 64, 3), np.uint8)
-    image[:, :16], image[:, 16:32], image[:, 32:48], image[:, 48:] = (
-        (0, 0, 255),
-        (0, 255, 0),
-        (255, 0, 0),
-        (90, 200, 40),
-    )
+    image = stripes()
     for suffix, codec, pix_fmt in (
         (".mkv", "ffv1", "bgr0"),
         (".mp4", "libx264", "yuv444p"),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -22,13 +22,7 @@ TOOL = Path(__file__).resolve().parents[3] / "tools" / "kill_test.py"
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kill_test", TOOL)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["kill_test"] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("kill_test")
 
 
 def test_a_few_kills(tmp_path: Path) -> None:
