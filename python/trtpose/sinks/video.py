@@ -55,9 +55,9 @@ class Video:
         self._base = max(like.time_base or _LIVE_BASE, _FINEST_BASE)
         self._rate = 25.0 if like.fps is None else like.fps
         self._frames = self._moved = self._scaled = 0
-        # In units of the base: when the last frame is shown, for how long if nothing follows, and for how long each is.
+        # In units of the base: when the last frame is shown and ends, and how long those last that the encoder holds.
         self._last: int | None = None
-        self._step = 1
+        self._end = 0
         self._lasting: dict[int, int] = {}
         self._stack = contextlib.ExitStack()
         self._path = self._stack.enter_context(atomic_path(target, follow=False))
@@ -131,11 +131,12 @@ class Video:
                 # Each frame of an MP4 is shown after the one before it.
                 ticks = self._last + 1
                 self._moved += 1
-            self._lasting[self._last] = ticks - self._last
+            if self._last in self._lasting:
+                self._lasting[self._last] = ticks - self._last
             if frame.duration is None:
                 lasts = ticks - self._last
-        self._lasting[ticks] = max(1, lasts)
-        self._last = ticks
+        self._last, self._lasting[ticks] = ticks, max(1, lasts)
+        self._end = ticks + self._lasting[ticks]
         with self._errors():
             self._encode(self._picture(drawn, ticks))
         self._frames += 1
@@ -168,7 +169,7 @@ class Video:
 
     def _encode(self, picture: Any) -> None:
         for packet in self._stream.encode(picture):
-            packet.duration = self._lasting.get(packet.pts, 1)
+            packet.duration = self._lasting.pop(packet.pts, 1)
             if self._sound is not None:
                 for heard in self._sound.until(float(packet.pts * self._base)):
                     self._mux(heard)
@@ -187,7 +188,7 @@ class Video:
             with self._errors():
                 self._encode(None)
                 if self._sound is not None and self._last is not None:
-                    for heard in self._sound.until(float((self._last + self._lasting[self._last]) * self._base)):
+                    for heard in self._sound.until(float(self._end * self._base)):
                         self._mux(heard)
                 self._container.close()
             self._check()

@@ -157,6 +157,15 @@ def test_odd_sides_keep_every_pixel(tmp_path: Path, width: int, height: int, mad
     assert whole.close() == []
 
 
+def test_a_long_recording_remembers_no_frame(tmp_path: Path):
+    frames = frames_at(range(200))
+    video = Video(tmp_path / "v.mp4", 64, 48, frames[0])
+    for frame in frames:
+        video.add(np.zeros((48, 64, 3), np.uint8), frame)
+    assert len(vars(video)["_lasting"]) < 100, "only what the encoder holds"
+    assert video.close() == []
+
+
 @pytest.mark.parametrize("opencv", [True, False])
 def test_colours_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opencv: bool):
     if not opencv:
