@@ -6,6 +6,10 @@ file(REMOVE_RECURSE "${PROJECT_BINARY_DIR}/test_programs")
 
 # trtpose_register_tests(PROGRAM TIMEOUT): labels "program" and "single".
 function(trtpose_register_tests program timeout)
+  # A sanitizer takes several times as long, and CI runs them beside other work with what that leaves of the cores.
+  if(TRTPOSE_SANITIZE)
+    math(EXPR timeout "6 * ${timeout}")
+  endif()
   add_test(NAME ${program} COMMAND ${program})
   set_tests_properties(${program} PROPERTIES LABELS program TIMEOUT ${timeout}
     ENVIRONMENT "TRTPOSE_TEST_COUNTS=${CMAKE_CURRENT_BINARY_DIR}/${program}.counts")

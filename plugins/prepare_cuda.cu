@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kThreads)
         poses.class_ids[i] = 0;
     }
     for (int64_t i = first; i < batch; i += step) {
-        placements[i] = math::Letterbox{width, height, width, height, width, height, 0, 0};
+        placements[i] = math::Letterbox{width, height, width, height, width, height, 0, 0, false};
     }
 }
 

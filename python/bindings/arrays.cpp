@@ -34,15 +34,16 @@ py::array as_array(const py::object& picture, const std::string& what) {
 }
 
 void append_image(Frames& frames, py::array array, PixelFormat format, const std::string& what) {
+    const bool bytes = array.dtype().is(py::dtype::of<uint8_t>()) || array.dtype().equal(py::dtype::of<uint8_t>());
+    const std::string type = bytes ? "" : " of " + std::string(py::str(py::object(array.dtype())));
     if (array.ndim() != 3 || array.shape(2) != 3)
-        fail(what + ": the array is " + shape_text(array) + ", expected height×width×3" +
-             (array.ndim() == 2 || (array.ndim() == 3 && (array.shape(2) == 1 || array.shape(2) == 4))
+        fail(what + ": the array is " + shape_text(array) + type + ", expected height×width×3" +
+             (!bytes ? " of uint8 from 0 to 255"
+              : array.ndim() == 2 || (array.ndim() == 3 && (array.shape(2) == 1 || array.shape(2) == 4))
                   ? "; convert it with cv2.cvtColor"
               : array.ndim() == 3 && array.shape(0) == 3 ? "; move the channels last"
                                                          : ""));
-    if (!array.dtype().is(py::dtype::of<uint8_t>()) && !array.dtype().equal(py::dtype::of<uint8_t>()))
-        fail(what + ": the array is " + std::string(py::str(py::object(array.dtype()))) +
-             ", expected uint8 from 0 to 255");
+    if (!bytes) fail(what + ": the array is" + type.substr(3) + ", expected uint8 from 0 to 255");
     if (array.shape(0) == 0 || array.shape(1) == 0)
         fail(what + ": the array is " + shape_text(array) + ", it has no pixels");
     if (array.shape(0) > (1 << 30) || array.shape(1) > (1 << 30))

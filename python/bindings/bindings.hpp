@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,11 +18,17 @@ namespace py = pybind11;
 void register_errors(py::module_& m);
 void register_files(py::module_& m);
 void register_ops(py::module_& m);
+void register_magnitudes(py::module_& m);
 void register_engine(py::module_& m);
 void register_network_times(py::module_& m);
 void register_device_arrays(py::module_& m);
 /// Engines that no native module serves run through TensorRT's Python package.
 void register_vendor();
+
+/// A network that a function of Python runs: float32 arrays in, N × 3 × height × width, and a list of those that come
+/// out, in the order of `outputs`, N first. The input is valid during the call alone. What comes out for a size is
+/// asked once, with an input of zeros.
+std::unique_ptr<Session> make_outside_session(py::function run, const SessionInfo& info);
 
 /// Pictures given from Python, or one letterboxed input on a GPU, with what keeps their memory alive.
 struct Frames {

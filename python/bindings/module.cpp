@@ -20,6 +20,7 @@ PYBIND11_MODULE(_core_of_main, m) {
     trtpose::python::register_files(m);
     trtpose::python::register_nv12(m);
     trtpose::python::register_ops(m);
+    trtpose::python::register_magnitudes(m);
     trtpose::python::register_device_arrays(m);
     trtpose::python::register_engine(m);
     trtpose::python::register_network_times(m);

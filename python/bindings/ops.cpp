@@ -12,15 +12,12 @@ void register_ops(py::module_& m) {
             Frames frames;
             append_frame(frames, frame, parse_color(color), "frame");
             const ModelSpec spec = spec_json.empty() ? ModelSpec{} : ModelSpec::from_json(spec_json, "model spec");
-            constexpr int kMaxSide = 1 << 16;
-            if (size.first < 1 || size.second < 1 || size.first > kMaxSide || size.second > kMaxSide)
-                throw Error(ErrorCode::input, "letterbox: size must lie between 1 and " + std::to_string(kMaxSide));
+            const ops::Letterbox op(spec, {size.first, size.second});
             ops::Letterbox::check(frames.views[0], {}, "frame");
             math::Letterbox place{};
             std::vector<float> out(3 * static_cast<size_t>(size.first) * static_cast<size_t>(size.second));
             {
                 const ReleasedGil released;
-                const ops::Letterbox op(spec, {size.first, size.second});
                 std::vector<char> scratch(op.workspace_bytes(1, {}) + kAlignment);
                 const auto start = align_up(reinterpret_cast<size_t>(scratch.data()));
                 op(frames.views, out.data(), &place, {reinterpret_cast<void*>(start), op.workspace_bytes(1, {})}, {});

@@ -7,6 +7,7 @@
 
 #include "backends/tensorrt/vendor.hpp"
 #include "bindings.hpp"
+#include "held.hpp"
 
 namespace trtpose::python {
 namespace {
@@ -14,34 +15,6 @@ namespace {
 using namespace tensorrt;
 
 constexpr const char* kModule = "trtpose.backends.tensorrt";
-
-/// An object of Python that may be let go from any thread.
-class Held {
-public:
-    explicit Held(py::object object) : object_(std::move(object)) {}
-    ~Held() {
-        if (!Py_IsInitialized()) {  // Python has ended, and with it what it held
-            object_.release();
-            return;
-        }
-        const py::gil_scoped_acquire gil;
-        object_ = py::object();
-    }
-    Held(const Held&) = delete;
-    Held& operator=(const Held&) = delete;
-    py::object call(const char* name) const { return object_.attr(name)(); }
-    template <typename... Args>
-    py::object call(const char* name, Args&&... args) const {
-        return object_.attr(name)(std::forward<Args>(args)...);
-    }
-    template <typename... Args>
-    py::object operator()(Args&&... args) const {
-        return object_(std::forward<Args>(args)...);
-    }
-
-private:
-    py::object object_;
-};
 
 /// What Python raised, without where. Ctrl-C is raised again when Python goes on.
 std::string text_of(py::error_already_set& error) {

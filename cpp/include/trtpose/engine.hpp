@@ -2,6 +2,7 @@
 // The whole way: frames in, people out.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,6 +33,11 @@ struct StageTimes {
     double letterbox = 0, network = 0, decode = 0, nms = 0, total = 0;
 };
 
+/// A call that has been submitted. No two of a process are alike, whichever engine they are of.
+struct Ticket {
+    uint64_t number = 0;
+};
+
 /// A network and everything around it. Calls from several threads are serialised; use clone() to run in parallel.
 class TRTPOSE_API Engine {
 public:
@@ -59,6 +65,20 @@ public:
     /// at work, but not before it has read frames that lie on it.
     DevicePoses infer_device(Span<const ImageView> frames, const Thresholds& thresholds);
     DevicePoses infer_tensor_device(const InputView& input, const Thresholds& thresholds);
+
+    /// infer in two halves, so that the network is at work on one call while the caller reads the next frames or uses
+    /// the results of the one before. The frames are the caller's again when submit returns; those on a GPU are waited
+    /// for. What submit throws it throws at once, and the call is none; other calls go on. Throws Error(input) where
+    /// max_in_flight() calls have been submitted and not collected.
+    Ticket submit(Span<const ImageView> frames);
+    Ticket submit(Span<const ImageView> frames, const Thresholds& thresholds);
+    /// The same for letterboxed inputs, see infer_tensor.
+    Ticket submit_tensor(const InputView& input, const Thresholds& thresholds);
+    /// Wait for a call and take its results, once, in any order: those that infer would have given. What it throws is
+    /// about that call alone. Throws Error(input) for a ticket of another engine or one that has been collected.
+    std::vector<Poses> collect(Ticket ticket);
+    /// How many calls may be submitted before one must be collected: 2, and on the CPU one more than its streams.
+    int max_in_flight() const;
 
     /// The frame as the network would see it: 3 × height × width float32.
     std::vector<float> letterbox(const ImageView& frame, Size* size = nullptr) const;

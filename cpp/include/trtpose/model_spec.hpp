@@ -6,10 +6,12 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "trtpose/math/letterbox.hpp"
 #include "trtpose/types.hpp"
 
 namespace trtpose {
@@ -60,6 +62,8 @@ struct TRTPOSE_API ModelSpec {
     std::vector<std::pair<std::string, std::string>> extra;
 
     std::string family = "anchor_grid";  ///< whose networks it is about; another one's own fields stand in `extra`
+
+    math::LetterboxForm letterbox;  ///< how frames are scaled and placed
 };
 
 struct TensorInfo {
@@ -105,6 +109,7 @@ struct ModelFile {
     int opset = 0;
     std::string producer;
     std::vector<std::string> input_operators;  ///< of an ONNX graph, those that take the picture
+    std::set<std::string> reductions;          ///< of an ONNX graph, the kinds that name their axes in an attribute
     std::optional<EngineDescription> engine;   ///< of an engine file; its inputs and outputs may be missing
     std::string stamp;  ///< tells the file, as it was when it was read, from what may stand there later
 };
@@ -134,11 +139,14 @@ struct FoundSpec {
 class TRTPOSE_API NetworkProbe {
 public:
     virtual ~NetworkProbe();
-    /// The shape of each output, in the file's order, for one picture of `size`. Throws Error where that is not to be
-    /// had.
+    /// The shape of each output, in the file's order, for one picture of `size`; -1 where it depends on the picture.
+    /// Throws Error where that is not to be had.
     virtual std::vector<std::vector<int64_t>> shapes(Size size) = 0;
     /// The numbers of output `index` for one picture of noise of `size`. Throws Error where it cannot be run here.
     virtual std::vector<float> numbers(size_t index, Size size) = 0;
+    /// From now on outputs whose number of rows depends on the picture have so many, zeros behind those there are. See
+    /// Session::give_room.
+    virtual void give_room(int64_t rows);
 };
 
 /// Find the spec of a model file: `given` if not empty (the path of a JSON file, or the JSON text itself, which begins

@@ -62,10 +62,19 @@ public:
     /// what stays there. Only before the first prepare(), or again after it when nothing of the session is at work; the
     /// current shape must be prepared anew. Throws Error(budget) where the network cannot do that.
     virtual size_t limit_weights(size_t bytes);
+    /// Where the number of rows of an output, its second size, depends on the picture: give it room for so many. Fewer
+    /// are filled up with zeros, more are an Error(model) of the run. Only before the first prepare() whose shape is
+    /// used. A session that has no such outputs ignores it.
+    virtual void give_room(int64_t rows);
     /// Run at the current shape. `input` and `outputs` are dense, of the prepared shapes and of the types in info(), on
     /// the session's device. On CUDA they are aligned to kTensorAlignment, and the work is given to the context's
     /// stream and has not ended when run returns.
     virtual void run(const void* input, Span<void* const> outputs, const Context& context) = 0;
+    /// As run(), but on the CPU too it may return before the work has ended: wait() ends it and throws what run()
+    /// would, and until then `input` and `outputs` must stay and nothing be asked of the session but info() and
+    /// clone(). Without an override the work is done here.
+    virtual void start(const void* input, Span<void* const> outputs, const Context& context);
+    virtual void wait();
     /// Another session on the same weights, with buffers of its own.
     virtual std::unique_ptr<Session> clone() const = 0;
 };

@@ -18,9 +18,14 @@ public:
     const SessionShape& prepare(int batch, Size size) override { return here().prepare(batch, size); }
     void use_scratch(void* data, size_t bytes) override { here().use_scratch(data, bytes); }
     size_t limit_weights(size_t bytes) override { return here().limit_weights(bytes); }
+    void give_room(int64_t rows) override { here().give_room(rows); }
     void run(const void* input, Span<void* const> outputs, const Context& context) override {
         here().run(input, outputs, context);
     }
+    void start(const void* input, Span<void* const> outputs, const Context& context) override {
+        here().start(input, outputs, context);
+    }
+    void wait() override { here().wait(); }
     std::unique_ptr<Session> clone() const override { return in_own_process(here().clone()); }
 
 private:

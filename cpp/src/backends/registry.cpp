@@ -185,6 +185,14 @@ Session::~Session() = default;
 
 void Session::use_scratch(void*, size_t) {}
 
+void Session::give_room(int64_t) {}
+
+void Session::start(const void* input, Span<void* const> outputs, const Context& context) {
+    run(input, outputs, context);
+}
+
+void Session::wait() {}
+
 size_t Session::limit_weights(size_t) {
     throw Error(ErrorCode::budget, text("backend ", info().backend, ": this network cannot stream its weights"));
 }

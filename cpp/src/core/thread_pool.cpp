@@ -18,10 +18,10 @@ struct ThreadPool::State {
     std::vector<std::thread> workers;
     std::mutex mutex;
     std::condition_variable start, done;
-    const std::function<void(int)>* body = nullptr;
+    const std::function<void(int)>* body = nullptr;  ///< null: there is nothing left to begin
     int count = 0;
     std::atomic<int> next{0};
-    int busy = 0;
+    int busy = 0;  ///< workers that have begun
     unsigned generation = 0;
     bool stop = false;
 };
@@ -68,14 +68,14 @@ void ThreadPool::run(int count, const std::function<void(int)>& body) {
         s.body = &body;
         s.count = count;
         s.next.store(0, std::memory_order_relaxed);
-        s.busy = static_cast<int>(s.workers.size());
         ++s.generation;
     }
     s.start.notify_all();
     for (int i; (i = s.next.fetch_add(1, std::memory_order_relaxed)) < count;) body(i);
+    // Who has not woken by now is not waited for: small work is done before.
     std::unique_lock lock(s.mutex);
-    s.done.wait(lock, [&s] { return s.busy == 0; });
     s.body = nullptr;
+    s.done.wait(lock, [&s] { return s.busy == 0; });
 }
 
 void ThreadPool::State::work() {
@@ -85,11 +85,12 @@ void ThreadPool::State::work() {
         int indices;
         {
             std::unique_lock lock(mutex);
-            start.wait(lock, [&] { return stop || generation != seen; });
+            start.wait(lock, [&] { return stop || (body && generation != seen); });
             if (stop) return;
             seen = generation;
             current = body;
             indices = count;
+            ++busy;
         }
         for (int i; (i = next.fetch_add(1, std::memory_order_relaxed)) < indices;) (*current)(i);
         bool last;

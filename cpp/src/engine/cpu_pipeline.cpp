@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
+#include <deque>
+#include <exception>
 #include <new>
+#include <utility>
 
 #include "core/buffer.hpp"
 #include "core/check.hpp"
@@ -28,6 +31,18 @@ struct Buffers {
     bool oks = false;
 };
 
+/// A session and the buffers of the shape it is ready for.
+struct Bench : Place {
+    explicit Bench(Session& session_in) : session(&session_in) {}
+    explicit Bench(std::unique_ptr<Session> own_in) : own(std::move(own_in)), session(own.get()) {}
+
+    std::unique_ptr<Session> own;  ///< null: the engine's
+    Session* session;
+    HostBuffer arena;
+    Buffers buffers;
+    MemoryPlan plan;  ///< the largest so far
+};
+
 /// DevicePoses in host memory.
 class HostPoses final : public DevicePoses::Memory {
 public:
@@ -39,7 +54,15 @@ public:
 
 class CpuPipeline final : public Pipeline {
 public:
-    explicit CpuPipeline(const EngineParts& engine) : engine_(engine) {}
+    // What is planned for is one run at a time, so a budget leaves no memory for more.
+    explicit CpuPipeline(const EngineParts& engine)
+        : engine_(engine), most_(engine.budget ? 1 : static_cast<size_t>(engine.in_flight)) {
+        benches_.emplace_back(engine_.session);
+    }
+
+    ~CpuPipeline() override {
+        for (Bench& bench : benches_) abandon(bench);  // it writes its buffers until it has ended
+    }
 
     MemoryPlan plan(int batch, Size size, const Thresholds& t, size_t) override {
         Planner measure;
@@ -48,49 +71,54 @@ public:
     }
 
     void prepare(int batch, Size size, const Thresholds& t) override {
-        const SessionShape& shape = engine_.session.prepare(batch, size);
-        const Buffers& b = buffers_;
-        if (b.batch == batch && b.size == size && b.max_det == t.max_det && b.oks == t.oks) return;
-        Planner measure;
-        const MemoryPlan wanted = plan_of(shape, lay_out(measure, shape, batch, size, t));
-        check_budget(engine_, wanted, batch, size);
-        buffers_ = {};  // nothing is valid until the block stands
-        if (measure.used() > arena_.size()) {
-            arena_ = HostBuffer();
-            try {
-                arena_ = HostBuffer(measure.used());
-            } catch (const std::bad_alloc&) {
-                throw Error(ErrorCode::budget, text(shape_name(engine_, batch, size), ": no memory for ",
-                                                    mebibytes(measure.used()), "; take a smaller batch or size"));
-            }
-        }
-        Planner planner(arena_.data());
-        buffers_ = lay_out(planner, shape, batch, size, t);
-        if (wanted.total() > plan_.total()) plan_ = wanted;  // the block stays as large as it once had to be
+        vacate(benches_[0], nullptr);
+        prepare(benches_[0], batch, size, t);
     }
 
     std::vector<Poses> run(const Call& call, const Thresholds& t, StageTimes& times) override {
-        require(!call.input.data || call.input.dtype == DType::f32, ErrorCode::input, "a letterboxed input is ",
-                to_string(call.input.dtype), ", on the CPU it must be float32");
-        std::vector<Poses> out(call.count());
+        check_input(call);
+        Flight flight(call, t, &times);
+        Bench& bench = benches_[0];
+        vacate(bench, nullptr);
         for (const Run& run : call.runs) {
             if (run.first > 0) BetweenRuns::ask();
-            prepare(run.batch, run.size, t);
-            const auto count = static_cast<size_t>(run.count);
+            fill(bench, run, flight);
             Stopwatch watch;
-            if (call.input.data) {
-                const size_t one = 3 * static_cast<size_t>(run.size.height) * static_cast<size_t>(run.size.width);
-                std::copy_n(static_cast<const float*>(call.input.data) + run.first * one, count * one, buffers_.input);
-                std::fill_n(buffers_.placements, count,
-                            math::letterbox(run.size.width, run.size.height, run.size.width, run.size.height));
-            } else {
-                ops::Letterbox(engine_.spec, run.size)(call.frames.subspan(run.first, count), buffers_.input,
-                                                       buffers_.placements, buffers_.workspace, context());
-                times.letterbox += watch.lap();
-            }
-            run_network(call, run, t, out, times);
+            bench.session->run(bench.buffers.input, bench.buffers.outputs, context());
+            times.network += watch.lap();
+            read(bench, run, flight);
         }
-        return out;
+        return std::move(flight.found);
+    }
+
+    void begin(Flight& flight) override {
+        check_input(flight.call);
+        try {
+            for (const Run& run : flight.call.runs) {
+                if (run.first > 0) BetweenRuns::ask();
+                Bench& bench = free_bench(flight);
+                fill(bench, run, flight);
+                bench.session->start(bench.buffers.input, bench.buffers.outputs, context());
+                static_cast<Place&>(bench) = {&flight, &run, ++runs_};
+                ++flight.open;
+            }
+        } catch (...) {
+            abandon(flight);
+            throw;
+        }
+    }
+
+    std::vector<Poses> end(Flight& flight) override {
+        try {
+            if (flight.failure) std::rethrow_exception(flight.failure);
+            for (Bench& bench : benches_) {
+                if (bench.flight == &flight) vacate(bench, &flight);
+            }
+        } catch (...) {
+            abandon(flight);
+            throw;
+        }
+        return std::move(flight.found);
     }
 
     DevicePoses run_device(const Call& call, const Thresholds& t, StageTimes& times) override {
@@ -133,10 +161,82 @@ public:
         return out;
     }
 
-    MemoryPlan memory() const override { return plan_; }
+    MemoryPlan memory() const override {
+        MemoryPlan all = benches_[0].plan;
+        for (size_t i = 1; i < benches_.size(); ++i) {
+            all.activations += benches_[i].plan.activations;
+            all.io += benches_[i].plan.io;
+            all.workspace += benches_[i].plan.workspace;
+        }
+        return all;
+    }
 
 private:
     Context context() const { return {engine_.session.info().device, nullptr, &engine_.threads}; }
+
+    static void check_input(const Call& call) {
+        require(!call.input.data || call.input.dtype == DType::f32, ErrorCode::input, "a letterboxed input is ",
+                to_string(call.input.dtype), ", on the CPU it must be float32");
+    }
+
+    void prepare(Bench& bench, int batch, Size size, const Thresholds& t) const {
+        const SessionShape& shape = bench.session->prepare(batch, size);
+        const Buffers& b = bench.buffers;
+        if (b.batch == batch && b.size == size && b.max_det == t.max_det && b.oks == t.oks) return;
+        Planner measure;
+        const MemoryPlan wanted = plan_of(shape, lay_out(measure, shape, batch, size, t));
+        check_budget(engine_, wanted, batch, size);
+        bench.buffers = {};  // nothing is valid until the block stands
+        if (measure.used() > bench.arena.size()) {
+            bench.arena = HostBuffer();
+            try {
+                bench.arena = HostBuffer(measure.used());
+            } catch (const std::bad_alloc&) {
+                throw Error(ErrorCode::budget, text(shape_name(engine_, batch, size), ": no memory for ",
+                                                    mebibytes(measure.used()), "; take a smaller batch or size"));
+            }
+        }
+        Planner planner(bench.arena.data());
+        bench.buffers = lay_out(planner, shape, batch, size, t);
+        if (wanted.total() > bench.plan.total()) bench.plan = wanted;  // the block stays as large as it once had to be
+    }
+
+    /// One for the next run of `flight`: free, made, or of the run that began first, which is read then.
+    Bench& free_bench(const Flight& flight) {
+        Bench& bench = benches_[next_place(benches_)];
+        if (bench.run && benches_.size() < most_) return benches_.emplace_back(engine_.session.clone());
+        vacate(bench, &flight);
+        return bench;
+    }
+
+    /// Wait for the run that is computed there, if any, and read what it found. What goes wrong with one of another
+    /// call than `asking` is left for that one to say.
+    void vacate(Bench& bench, const Flight* asking) {
+        const Place place = std::exchange(static_cast<Place&>(bench), {});
+        if (!place.run) return;
+        --place.flight->open;
+        try {
+            bench.session->wait();
+            read(bench, *place.run, *place.flight);
+        } catch (const std::exception&) {
+            if (place.flight == asking) throw;
+            place.flight->failure = std::current_exception();
+        }
+    }
+
+    static void abandon(Bench& bench) noexcept {
+        if (!std::exchange(static_cast<Place&>(bench), {}).run) return;
+        try {
+            bench.session->wait();
+        } catch (const std::exception&) {
+            // Nobody asks any more.
+        }
+    }
+    void abandon(const Flight& flight) noexcept {
+        for (Bench& bench : benches_) {
+            if (bench.flight == &flight) abandon(bench);
+        }
+    }
 
     static MemoryPlan plan_of(const SessionShape& shape, const Buffers& buffers) {
         MemoryPlan plan;
@@ -174,26 +274,43 @@ private:
         return b;
     }
 
-    /// Everything behind the letterbox, for the inputs that stand in the buffers.
-    void run_network(const Call& call, const Run& run, const Thresholds& t, std::vector<Poses>& out,
-                     StageTimes& times) {
+    /// The items of a run, letterboxed, as the network's input.
+    void fill(Bench& bench, const Run& run, Flight& flight) const {
+        prepare(bench, run.batch, run.size, flight.thresholds);
+        const Call& call = flight.call;
+        Buffers& b = bench.buffers;
+        const auto count = static_cast<size_t>(run.count);
+        if (call.input.data) {
+            const size_t one = 3 * static_cast<size_t>(run.size.height) * static_cast<size_t>(run.size.width);
+            std::copy_n(static_cast<const float*>(call.input.data) + run.first * one, count * one, b.input);
+            std::fill_n(b.placements, count,
+                        math::letterbox(run.size.width, run.size.height, run.size.width, run.size.height));
+            return;
+        }
         Stopwatch watch;
-        const Context ctx = context();
-        Buffers& b = buffers_;
-        engine_.session.run(b.input, b.outputs, ctx);
-        times.network += watch.lap();
+        ops::Letterbox(engine_.spec, run.size)(call.frames.subspan(run.first, count), b.input, b.placements,
+                                               b.workspace, context());
+        if (flight.times) flight.times->letterbox += watch.lap();
+    }
 
-        b.reader->read(b.read_outputs, run.count, t, b.placements, b.read, ctx, [&] { times.decode += watch.lap(); });
+    /// The poses in what the network has answered.
+    void read(Bench& bench, const Run& run, Flight& flight) const {
+        Stopwatch watch;
+        Buffers& b = bench.buffers;
+        const Thresholds& t = flight.thresholds;
+        b.reader->read(b.read_outputs, run.count, t, b.placements, b.read, context(), [&] {
+            if (flight.times) flight.times->decode += watch.lap();
+        });
         for (size_t i = 0; i < static_cast<size_t>(run.count); ++i)
-            out[run.first + i] =
-                take_poses(b.read.results, i, t.max_det, engine_.spec.keypoints, call.frame_size(run.first + i));
-        times.nms += watch.lap();
+            flight.found[run.first + i] =
+                take_poses(b.read.results, i, t.max_det, engine_.spec.keypoints, flight.call.frame_size(run.first + i));
+        if (flight.times) flight.times->nms += watch.lap();
     }
 
     EngineParts engine_;
-    HostBuffer arena_;
-    Buffers buffers_;
-    MemoryPlan plan_;
+    size_t most_;                ///< benches
+    std::deque<Bench> benches_;  ///< the first is that of calls that are not in flight; others are made when needed
+    uint64_t runs_ = 0;          ///< that have begun
 };
 
 }  // namespace

@@ -2,7 +2,10 @@
 #include "trtpose/engine.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <map>
 #include <mutex>
+#include <type_traits>
 
 #include "core/buffer.hpp"
 #include "core/check.hpp"
@@ -72,8 +75,16 @@ struct Engine::Impl {
     std::vector<int> output_order;  ///< session output for each of the spec's outputs
     std::shared_ptr<ThreadPool> threads;
 
+    /// What collect() will ask for.
+    struct Submitted {
+        std::vector<ImageView> frames;  ///< their sizes alone, once it has begun
+        engine::Call call;
+        std::optional<engine::Flight> flight;
+    };
+
     mutable std::mutex mutex;
     StageTimes times;
+    std::map<uint64_t, std::unique_ptr<Submitted>> in_flight;  ///< outlives the pipeline, by the ticket's number
     std::unique_ptr<engine::Pipeline> pipeline;
 
     /// `most_frames_in`: frames_of_own_nms(). `settled_batch`: what the engine that this is a clone of has chosen; 0:
@@ -112,7 +123,7 @@ struct Engine::Impl {
     }
 
     engine::EngineParts parts() {
-        return {*session, spec, output_order, *threads, options.vram_budget, options.stage_times};
+        return {*session, spec, output_order, *threads, options.vram_budget, options.stage_times, most_in_flight()};
     }
 
     void order_outputs() {
@@ -186,9 +197,15 @@ struct Engine::Impl {
 
     /// The input size for a frame.
     Size input_size(const ImageView& frame) const {
-        if (!options.rect) return imgsz;
-        const math::Letterbox place = math::letterbox(frame.width, frame.height, imgsz.width, imgsz.height);
-        return shapes->smallest_size(place.height, place.width, imgsz);
+        Size room = imgsz;
+        if (spec.letterbox.sizing == math::Sizing::height) {
+            const double scale = static_cast<double>(imgsz.height) / frame.height;
+            room = shapes->widened(imgsz, math::scaled_side(frame.width, scale, spec.letterbox.rounding));
+        }
+        if (!options.rect) return room;
+        const math::Letterbox place =
+            math::letterbox(frame.width, frame.height, room.width, room.height, spec.letterbox);
+        return shapes->smallest_size(place.height, place.width, room);
     }
 
     /// Profiles of other sizes may end at fewer frames.
@@ -255,6 +272,50 @@ struct Engine::Impl {
         return found;
     }
 
+    int most_in_flight() const {
+        constexpr int kAnother = 1;  // that begins while the others are computed
+        return session->info().device.type == DeviceType::cpu ? options.streams + kAnother : 2;
+    }
+
+    template <typename Input>
+    Ticket submit(const Input& input, const Thresholds& t) {
+        static std::atomic<uint64_t> submitted{0};
+        check_thresholds(t);
+        check_process();
+        const std::lock_guard lock(mutex);
+        require(static_cast<int>(in_flight.size()) < most_in_flight(), ErrorCode::input, "model ", spec.name, ": ",
+                in_flight.size(), " calls are in flight, which is all it takes; collect one before the next submit");
+        auto call = std::make_unique<Submitted>();
+        if constexpr (std::is_same_v<Input, Span<const ImageView>>) {
+            call->frames.assign(input.begin(), input.end());
+            call->call = plan_runs(Span<const ImageView>(call->frames));
+        } else {
+            call->call = plan_runs(input);
+        }
+        call->flight.emplace(call->call, t, nullptr);
+        engine::Flight& flight = *call->flight;
+        const Ticket ticket{++submitted};
+        const auto entry = in_flight.emplace(ticket.number, std::move(call)).first;
+        try {
+            pipeline->begin(flight);
+        } catch (...) {
+            in_flight.erase(entry);
+            throw;
+        }
+        return ticket;
+    }
+
+    std::vector<Poses> collect(Ticket ticket) {
+        check_process();
+        const std::lock_guard lock(mutex);
+        const auto call = in_flight.extract(ticket.number);
+        require(!call.empty(), ErrorCode::input, "model ", spec.name, ": no call of ticket ", ticket.number,
+                " is in flight here; a ticket is collected once, by the engine that gave it");
+        auto found = pipeline->end(*call.mapped()->flight);
+        for (const Poses& poses : found) check_classes(poses);
+        return found;
+    }
+
     void check_classes(const Poses& poses) const {
         if (poses.count == 0) return;
         const int32_t most = *std::max_element(poses.class_ids.begin(), poses.class_ids.end());
@@ -285,12 +346,14 @@ Engine::Engine(const std::string& path, const EngineOptions& options) {
         file.outputs = session->info().outputs;
     }
     const FoundSpec found = find_spec(file, options.spec, make_probe(file, *session).get());
+    if (const int64_t rows = families::family_of(found.spec).most_rows(found.spec)) session->give_room(rows);
     impl_ = std::make_unique<Impl>(std::move(session), found.spec, options, frames_of_own_nms(file));
     impl_->origin = found.origin;
 }
 
 Engine::Engine(std::unique_ptr<Session> session, const ModelSpec& spec, const EngineOptions& options) {
     ModelSpec::from_json(spec.to_json(), "model spec " + spec.name);  // checks what a program put together
+    if (const int64_t rows = families::family_of(spec).most_rows(spec); session && rows) session->give_room(rows);
     impl_ = std::make_unique<Impl>(std::move(session), spec, options, 0);
     impl_->origin = "the caller";
 }
@@ -332,6 +395,20 @@ DevicePoses Engine::infer_device(Span<const ImageView> frames, const Thresholds&
 DevicePoses Engine::infer_tensor_device(const InputView& input, const Thresholds& thresholds) {
     return impl_->infer_device(input, thresholds);
 }
+
+Ticket Engine::submit(Span<const ImageView> frames) { return impl_->submit(frames, impl_->defaults); }
+
+Ticket Engine::submit(Span<const ImageView> frames, const Thresholds& thresholds) {
+    return impl_->submit(frames, thresholds);
+}
+
+Ticket Engine::submit_tensor(const InputView& input, const Thresholds& thresholds) {
+    return impl_->submit(input, thresholds);
+}
+
+std::vector<Poses> Engine::collect(Ticket ticket) { return impl_->collect(ticket); }
+
+int Engine::max_in_flight() const { return impl_->most_in_flight(); }
 
 std::vector<float> Engine::letterbox(const ImageView& frame, Size* size) const {
     ops::Letterbox::check(frame, {}, "frame 0");

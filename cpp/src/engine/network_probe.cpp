@@ -26,9 +26,16 @@ public:
     SessionProbe(const ModelFile& file, Session* session) : file_(file), session_(session) {}
 
     std::vector<std::vector<int64_t>> shapes(Size size) override {
-        const SessionShape& shape = prepare(size);
         std::vector<std::vector<int64_t>> out;
-        for (size_t i = 0; i < file_.outputs.size(); ++i) out.push_back(shape.outputs[place(i)]);
+        try {
+            const SessionShape& shape = prepare(size);
+            for (size_t i = 0; i < file_.outputs.size(); ++i) out.push_back(shape.outputs[place(i)]);
+        } catch (const Error& error) {
+            if (!session_ || error.code() != ErrorCode::model) throw;
+            // One of the sizes depends on the picture: what the library tells of the others.
+            out.clear();
+            for (size_t i = 0; i < file_.outputs.size(); ++i) out.push_back(session_->info().outputs[place(i)].shape);
+        }
         return out;
     }
 
@@ -53,8 +60,10 @@ public:
         return {values, values + engine::product(shape.outputs[place(index)])};
     }
 
+    void give_room(int64_t rows) override { session().give_room(rows); }
+
 private:
-    const SessionShape& prepare(Size size) {
+    Session& session() {
         if (!session_) {
             require(file_.kind == "onnx", ErrorCode::model, "it is no ONNX file");
             SessionOptions options;
@@ -62,7 +71,11 @@ private:
             own_ = open_session(file_, options);
             session_ = own_.get();
         }
-        return session_->prepare(batch(), size);
+        return *session_;
+    }
+    const SessionShape& prepare(Size size) {
+        Session& asked = session();
+        return asked.prepare(batch(), size);
     }
 
     /// One, or what the network was made for.

@@ -121,6 +121,15 @@ public:
         return best;
     }
 
+    /// `least`, made as wide as `width` pixels want it, or as wide as the network can be at that height.
+    Size widened(Size least, int width) const {
+        int best = least.width;
+        for (const Range& r : ranges_) {
+            if (holds(r, least)) best = std::max(best, std::min(up(width), r.max.size.width / stride_ * stride_));
+        }
+        return {least.height, best};
+    }
+
 private:
     struct Shape {
         int batch;

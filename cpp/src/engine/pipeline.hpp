@@ -2,6 +2,7 @@
 // What carries out the engine's calls on one device: letterbox, network, decode and NMS, and the memory between them.
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ struct EngineParts {
     ThreadPool& threads;
     size_t budget;     ///< bytes; 0: no limit
     bool stage_times;  ///< see EngineOptions
+    int in_flight;     ///< calls at most that have begun and not ended
 };
 
 /// One run of the network: `count` frames from `first` on, in a batch of `batch` (more where the network's is fixed).
@@ -49,6 +51,39 @@ struct Call {
     }
 };
 
+/// A call that has begun, and what has been found so far.
+struct Flight {
+    Flight(const Call& call_in, const Thresholds& thresholds_in, StageTimes* times_in)
+        : call(call_in), thresholds(thresholds_in), times(times_in), found(call_in.count()) {}
+    Flight(const Flight&) = delete;
+    Flight& operator=(const Flight&) = delete;
+
+    const Call& call;  ///< outlives it; its frames are read when it begins, their sizes are until it ends
+    Thresholds thresholds;
+    StageTimes* times;           ///< null: nobody asks
+    std::vector<Poses> found;    ///< one per item, in order
+    size_t open = 0;             ///< runs that are being computed
+    std::exception_ptr failure;  ///< of a run that had to make room for another call's
+};
+
+/// Where a run is while it is being computed.
+struct Place {
+    Flight* flight = nullptr;
+    const Run* run = nullptr;  ///< null: none
+    uint64_t order = 0;        ///< of the runs, in which they began
+};
+
+/// The place for the next run: one that is free, else the one whose run began first.
+template <typename Places>
+size_t next_place(const Places& places) {
+    size_t found = 0;
+    for (size_t i = 0; i < places.size(); ++i) {
+        if (!places[i].run) return i;
+        if (places[i].order < places[found].order) found = i;
+    }
+    return found;
+}
+
 /// Serves one thread at a time, which the engine sees to.
 class Pipeline {
 public:
@@ -61,6 +96,12 @@ public:
     /// One Poses per item, in order. Adds to the stages of `times`.
     virtual std::vector<Poses> run(const Call& call, const Thresholds& thresholds, StageTimes& times) = 0;
     virtual DevicePoses run_device(const Call& call, const Thresholds& thresholds, StageTimes& times) = 0;
+    /// Start a call. Its frames have been read when this returns; runs of it for which there was no place have been
+    /// waited for. When it throws, nothing of the call is being computed.
+    virtual void begin(Flight& flight) = 0;
+    /// Wait for a call; one Poses per item, in order. Whatever happens, nothing of it is being computed afterwards, and
+    /// other calls are as they were.
+    virtual std::vector<Poses> end(Flight& flight) = 0;
     /// The largest plan so far.
     virtual MemoryPlan memory() const = 0;
     virtual void* input_stream() const { return nullptr; }

@@ -80,6 +80,8 @@ struct Recognition {
     std::vector<ModelSpec> readings;  ///< every one that the file allows, also those that lack something
     std::string doubt;                ///< why they are not exactly one that lacks nothing; empty where they are
     std::string remedy = {};          ///< what settles it; empty: a spec
+    /// Arithmetic on the picture at the graph's beginning is what the reading reckons with.
+    bool knows_input = false;
 };
 
 class Family {
@@ -96,6 +98,8 @@ public:
 
     // The spec's JSON. A family's own keys need no member of ModelSpec: those not in `keys` are kept in its `extra`.
     virtual std::vector<std::string> keys() const { return {}; }
+    /// The own keys that are kept in `extra`: every one that it reads, so that no other family's spec has it unread.
+    virtual std::vector<std::string> kept_keys() const { return {}; }
     /// Read the own fields into `spec`. Throws Error(model), by `json`.
     virtual void read_fields(const SpecReader& /*json*/, ModelSpec& /*spec*/) const {}
     /// Check the own fields of a spec that is read otherwise. Throws Error(model), by `json`.
@@ -105,6 +109,9 @@ public:
         return {};
     }
 
+    /// Rows that outputs shall have room for whose number of rows depends on the picture; 0: none is like that.
+    virtual int64_t most_rows(const ModelSpec& /*spec*/) const { return 0; }
+
     // The model's file.
     /// Why its outputs are not those of the spec; empty where they may be.
     virtual std::string misfit(const ModelSpec& /*spec*/, const ModelFile& /*file*/) const { return {}; }
@@ -113,6 +120,8 @@ public:
                                   NetworkProbe* /*probe*/) const {
         return {};
     }
+    /// Whether a file whose picture is of another form than trtpose feeds is one that `trtpose export` brings to it.
+    virtual bool adopts(const ModelFile& /*file*/) const { return false; }
 };
 
 /// Those of this build, and those that were added.

@@ -4,14 +4,22 @@
 #include "core/check.hpp"
 #include "families/anchor_grid/family.hpp"
 #include "families/family.hpp"
+#include "families/kapao/family.hpp"
+#include "families/movenet/family.hpp"
+#include "families/openpose/family.hpp"
+#include "families/rows/family.hpp"
 
 namespace trtpose::families {
 namespace {
 
 std::vector<const Family*>& registry() {
     static const anchor_grid::AnchorGrid anchor_grid;
+    static const kapao::Kapao kapao;
+    static const movenet::MoveNet movenet;
+    static const openpose::OpenPose openpose;
+    static const rows::Rows rows;
     static std::vector<const Family*> all{
-        &anchor_grid,
+        &anchor_grid, &kapao, &movenet, &openpose, &rows,
     };
     return all;
 }

@@ -10,14 +10,16 @@ namespace trtpose {
 namespace {
 
 constexpr size_t kMaxLocation = 4096;
-constexpr FileRole kWeightsRole{"weights", "an ONNX file keeps its weights in regular files",
+constexpr FileRole kWeightsRole{"weights", "copy or export the model again with all of its files",
                                 "copy or export the model again with all of its files"};
 
-std::string shown(const std::string& value) {
+std::string plain(const std::string& value) {
     std::string out;
-    for (const char c : value.substr(0, 80)) out += c >= 32 && c < 127 ? c : '?';
-    return "'" + out + "'";
+    for (const char c : value) out += c >= 32 && c < 127 ? c : '?';
+    return out;
 }
+
+std::string shown(const std::string& value) { return "'" + plain(value.substr(0, 80)) + "'"; }
 
 uint64_t number(const std::string& value, const char* key, const std::string& where) {
     uint64_t out = 0;
@@ -72,6 +74,21 @@ bool through_a_link(const std::string& folder, const std::string& location) {
     return false;
 }
 
+/// The sentence for weights that are not there. A model that is reached through a link may have left them behind.
+std::string missing(const std::string& model, const std::string& folder, const std::string& location) {
+    namespace fs = std::filesystem;
+    std::error_code failed;
+    const std::string path = (fs::path(folder) / plain(location)).string();
+    const std::string what = text(model, ": its weights in ", shown(location),
+                                  ": cannot read the weights (No such file or directory: ", path, ")");
+    const bool link = fs::is_symlink(model, failed);
+    const fs::path own = link ? fs::canonical(model, failed) : fs::path();
+    if (!link || failed) return text(what, "; ", kWeightsRole.again);
+    const bool beside = fs::exists(own.parent_path() / location, failed);
+    return text(what, "; the model is a link to ", own.string(),
+                beside ? ", beside which they are: open that file" : "; copy the weights to the link");
+}
+
 }  // namespace
 
 void ExternalEntries::add(const std::string& key, std::string value) {
@@ -98,7 +115,10 @@ const RegularFile& ExternalFiles::open(const std::string& location) {
     require(!through_a_link(folder_, location), ErrorCode::model, name,
             " are reached through a link; put the file itself there");
     file_.reset();
-    file_ = std::make_unique<RegularFile>(open_below(folder_, location), name, kWeightsRole);
+    const int descriptor = open_below(folder_, location);
+    if (descriptor < 0 && (errno == ENOENT || errno == ENOTDIR))
+        throw Error(ErrorCode::model, missing(model_, folder_, location));
+    file_ = std::make_unique<RegularFile>(descriptor, name, kWeightsRole);
     opened_ = location;
     return *file_;
 }

@@ -4,33 +4,42 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 #include <stdexcept>
 
 #include "core/check.hpp"
 #include "families/family.hpp"
 #include "model/limits.hpp"
 #include "model/literal.hpp"
+#include "model/spec_keys.hpp"
 #include "model/spec_reader.hpp"
 
 namespace trtpose {
 namespace {
 
 constexpr const char* kVersionKey = "trtpose";
-constexpr int kVersion = 1;
-constexpr const char* kShared[] = {kVersionKey, "name",   "family", "imgsz", "strides", "outputs", "names",
-                                   "kpt_shape", "sigmas", "color",  "mean",  "std",     "pad"};
+/// The second version is that of specs with another form of input than the first could say: who knows only the first
+/// would take no notice of its keys, and find everybody somewhere else.
+constexpr int kFirstVersion = 1, kFormVersion = 2;
 /// Keys as people read them; a family's others come behind.
-constexpr const char* kOrder[] = {kVersionKey, "name",    "family",  "layout", "imgsz",
-                                  "strides",   "anchors", "outputs", "names",  "kpt_shape",
-                                  "sigmas",    "color",   "mean",    "std",    "pad"};
+constexpr const char* kOrder[] = {kVersionKey, "name",    "family", "layout",    "imgsz",    "strides",
+                                  "anchors",   "outputs", "names",  "kpt_shape", "sigmas",   "color",
+                                  "mean",      "std",     "pad",    "placement", "rounding", "sizing"};
+// In the order of their enumerations.
+constexpr const char* kPlacements[] = {"center", "top_left"};
+constexpr const char* kRoundings[] = {"nearest", "down"};
+constexpr const char* kSizings[] = {"fit", "height", "stretch"};
 
 using Entry = std::pair<std::string, std::string>;  ///< key and JSON text
 
 void check_version(const SpecReader& json) {
     const Literal* version = json.find(kVersionKey);
-    if (!version || json.whole(*version, kVersionKey, 0, 1 << 20) == kVersion) return;
-    throw Error(ErrorCode::model, text(json.source(), ": model spec version ", version->source,
-                                       " is not supported, this trtpose reads version ", kVersion));
+    if (!version) return;
+    const int stated = json.whole(*version, kVersionKey, 0, 1 << 20);
+    if (stated == kFirstVersion || stated == kFormVersion) return;
+    throw Error(ErrorCode::model,
+                text(json.source(), ": model spec version ", version->source, " is not supported, this trtpose reads ",
+                     "versions ", kFirstVersion, " and ", kFormVersion));
 }
 
 const families::Family& read_family(const SpecReader& json, ModelSpec& spec) {
@@ -44,6 +53,29 @@ std::vector<std::string> read_texts(const SpecReader& json, const Literal& value
     std::vector<std::string> out;
     for (const auto& entry : json.list(value, key)) out.push_back(json.string(entry, key));
     return out;
+}
+
+/// The field `key`, one of `words`, which stand in the order of an enumeration.
+template <typename Enum, size_t kCount>
+void read_word(const SpecReader& json, const char* key, const char* const (&words)[kCount], Enum& out) {
+    const Literal* value = json.find(key);
+    if (!value) return;
+    const std::string given = json.string(*value, key);
+    std::string known;
+    for (size_t i = 0; i < kCount; ++i) {
+        if (given == words[i]) {
+            out = static_cast<Enum>(i);
+            return;
+        }
+        known += (i == 0 ? "" : i + 1 < kCount ? ", " : " or ") + std::string(words[i]);
+    }
+    json.fail(key, " is '", given, "', expected ", known);
+}
+
+void read_form(const SpecReader& json, math::LetterboxForm& form) {
+    read_word(json, "placement", kPlacements, form.placement);
+    read_word(json, "rounding", kRoundings, form.rounding);
+    read_word(json, "sizing", kSizings, form.sizing);
 }
 
 void read_input(const SpecReader& json, ModelSpec& spec) {
@@ -67,6 +99,7 @@ void read_input(const SpecReader& json, ModelSpec& spec) {
         }
     }
     if (const Literal* value = json.find("pad")) spec.pad = json.whole(*value, "pad", 0, 255);
+    read_form(json, spec.letterbox);
 }
 
 void read_results(const SpecReader& json, ModelSpec& spec) {
@@ -84,16 +117,20 @@ void read_results(const SpecReader& json, ModelSpec& spec) {
     if (const Literal* value = json.find("name")) spec.name = json.string(*value, "name");
 }
 
-/// Keys that neither every spec has nor the family reads.
+/// Keys that neither every spec has nor the family takes into members. Refuses those that were meant otherwise.
 std::vector<Entry> unread_entries(const SpecReader& json, const families::Family& family) {
     const std::vector<std::string> own = family.keys();
     const auto read = [&](const std::string& key) {
         if (std::find(own.begin(), own.end(), key) != own.end()) return true;
-        return std::find(std::begin(kShared), std::end(kShared), key) != std::end(kShared);
+        return is_shared_key(key);
     };
     std::vector<Entry> out;
+    std::set<std::string> seen;
     for (const auto& [key, value] : json.entries()) {
-        if (!read(key)) out.emplace_back(key, to_json(value));
+        if (!seen.insert(key).second) json.fail("'", key, "' stands there twice; leave one of them");
+        if (read(key)) continue;
+        check_unread_key(json, family, key, value);
+        out.emplace_back(key, to_json(value));
     }
     return out;
 }
@@ -133,7 +170,8 @@ std::vector<Entry> shared_entries(const ModelSpec& spec) {
         return "[" + json_number(v[0]) + ", " + json_number(v[1]) + ", " + json_number(v[2]) + "]";
     };
     const auto quoted = [](const std::string& s) { return quote_json(s); };
-    std::vector<Entry> out{{kVersionKey, whole(kVersion)}, {"name", quoted(spec.name)}};
+    const bool plain = spec.letterbox == math::LetterboxForm{};
+    std::vector<Entry> out{{kVersionKey, whole(plain ? kFirstVersion : kFormVersion)}, {"name", quoted(spec.name)}};
     if (spec.family != ModelSpec{}.family) out.emplace_back("family", quoted(spec.family));
     out.insert(out.end(), {{"imgsz", two(spec.imgsz.height, spec.imgsz.width)},
                            {"strides", json_list(spec.strides, whole)},
@@ -145,6 +183,11 @@ std::vector<Entry> shared_entries(const ModelSpec& spec) {
                            {"mean", three(spec.mean)},
                            {"std", three(spec.std)},
                            {"pad", whole(spec.pad)}});
+    if (plain) return out;
+    const auto word = [&](const auto& words, auto value) { return quoted(words[static_cast<size_t>(value)]); };
+    out.emplace_back("placement", word(kPlacements, spec.letterbox.placement));
+    out.emplace_back("rounding", word(kRoundings, spec.letterbox.rounding));
+    out.emplace_back("sizing", word(kSizings, spec.letterbox.sizing));
     return out;
 }
 

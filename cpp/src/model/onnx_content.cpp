@@ -2,6 +2,7 @@
 #include "model/onnx_content.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <vector>
 
 #include "core/check.hpp"
@@ -14,15 +15,64 @@ namespace {
 
 constexpr uint64_t kStart = 32;  ///< bytes that tell the kinds of files apart
 
-void require_onnx(const std::string& start, const std::string& name) {
+struct OtherKind {
+    size_t at;
+    std::string_view magic;
+    const char* what;
+};
+
+/// What people give in place of an ONNX model, by its first bytes.
+constexpr OtherKind kOthers[] = {
+    {4, "TFL3", "this is TensorFlow Lite; convert it to ONNX first, for example with tf2onnx"},
+    {0, "\x89HDF", "this is HDF5, as Keras writes models; convert it to ONNX first, for example with tf2onnx"},
+    {0, "\x1f\x8b", "it is packed by gzip; unpack it, and give the ONNX model or the engine file in it"},
+    {0, "version https://git-lfs",
+     "this is the note that Git LFS leaves for a file; fetch the file itself: git lfs pull"},
+    {0, "<!DOCTYPE", "this is a web page; download the file itself"},
+    {0, "<html", "this is a web page; download the file itself"},
+};
+
+/// The name of a zip archive's first entry, as far as it is text.
+std::string first_entry(ByteSource& source) {
+    constexpr uint64_t kHeader = 30, kLengthAt = 26, kMostShown = 80;
+    if (source.size() < kHeader) return {};
+    const std::string length = source.text(kLengthAt, 2);
+    const uint64_t size = static_cast<unsigned char>(length[0]) + 256u * static_cast<unsigned char>(length[1]);
+    if (size > kMostShown || kHeader + size > source.size()) return {};
+    std::string name = source.text(kHeader, size);
+    const bool plain = std::all_of(name.begin(), name.end(), [](char c) { return c >= ' ' && c <= '~'; });
+    return plain ? name : std::string();
+}
+
+/// A checkpoint is an archive that begins with the pickle.
+void refuse_archive(ByteSource& source, const std::string& name) {
+    constexpr std::string_view kPickle = "data.pkl";
+    const std::string entry = first_entry(source);
+    const bool checkpoint =
+        entry.size() >= kPickle.size() && entry.compare(entry.size() - kPickle.size(), kPickle.size(), kPickle) == 0;
+    require(!checkpoint, ErrorCode::model, name,
+            ": this is a PyTorch checkpoint; turn it into ONNX first: trtpose export ", name);
+    throw Error(ErrorCode::model,
+                text(name, ": this is an archive (zip)", entry.empty() ? "" : ", its first entry '" + entry + "'",
+                     "; unpack it, and give the ONNX model or the engine file in it. If it is a PyTorch checkpoint: "
+                     "trtpose export ",
+                     name));
+}
+
+void require_onnx(ByteSource& source, const std::string& name) {
+    const std::string start = source.text(0, std::min(source.size(), kStart));
     const auto begins = [&](const char* magic) {
         return start.substr(0, 4) == magic || start.substr(0, 8).find(magic) != start.npos;
     };
     require(!is_engine_file(start), ErrorCode::model, name,
             ": is an engine file; give the ONNX model it was built from");
-    require(start.substr(0, 2) != "PK" && start.substr(0, 1) != "\x80", ErrorCode::model, name,
+    if (start.substr(0, 2) == "PK") refuse_archive(source, name);
+    require(start.substr(0, 1) != "\x80", ErrorCode::model, name,
             ": this is a PyTorch checkpoint; turn it into ONNX first: trtpose export ", name);
     require(!begins("<?xml"), ErrorCode::model, name, ": this is an XML file; give an ONNX model or an engine file");
+    for (const OtherKind& other : kOthers)
+        require(start.compare(std::min(other.at, start.size()), other.magic.size(), other.magic) != 0, ErrorCode::model,
+                name, ": ", other.what);
 }
 
 void require_size(uint64_t size, const std::string& name) {
@@ -80,7 +130,7 @@ struct OnnxContent::Impl {
 OnnxContent::OnnxContent(const std::string& path, const std::string& stamp) : impl_(std::make_unique<Impl>(path)) {
     Impl& impl = *impl_;
     if (!stamp.empty() && stamp != impl.file.stamp()) impl.file.changed();
-    require_onnx(impl.source.text(0, std::min(impl.source.size(), kStart)), path);
+    require_onnx(impl.source, path);
     require_size(impl.source.size(), path);
     impl.facts.kind = "onnx";
     impl.facts.stamp = impl.file.stamp();

@@ -206,14 +206,16 @@ private:
 
     void node(Message m, int depth) {
         Node node;
+        bool axes = false;
         while (m.next()) {
-            if (m.field == 5) inside(m, [&](Message a) { attribute(a, depth); });
+            if (m.field == 5) inside(m, [&](Message a) { axes = attribute(a, depth) == "axes" || axes; });
             if (m.field < 1 || m.field > 4) continue;
             std::string text = m.string();
             if (m.field == 1) node.inputs.push_back(std::move(text));
             if (m.field == 2) node.outputs.push_back(std::move(text));
             if (m.field == 4) node.kind = std::move(text);
         }
+        if (axes && node.kind.rfind("Reduce", 0) == 0) out_.reductions.insert(node.kind);
         if (depth == 0) nodes_.push_back(std::move(node));
     }
 
@@ -237,12 +239,16 @@ private:
         return out;
     }
 
-    void attribute(Message m, int depth) {
+    /// Walk an attribute; its name.
+    std::string attribute(Message m, int depth) {
+        std::string name;
         while (m.next()) {
+            if (m.field == 1) name = m.string();
             if (m.field == 5 || m.field == 10) inside(m, [&](Message t) { tensor(t); });
             if (m.field == 6 || m.field == 11) inside(m, [&](Message g) { graph(g, depth + 1); });
             if (m.field == 22 || m.field == 23) inside(m, [&](Message t) { sparse_tensor(t); });
         }
+        return name;
     }
 
     /// Dimensions of a tensor; multiplied into `elements`.

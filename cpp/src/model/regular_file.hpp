@@ -84,8 +84,13 @@ private:
                     status.st_mtim.tv_nsec);
     }
     void require_regular(const struct stat& status) const {
-        require(S_ISREG(status.st_mode), ErrorCode::model, name_, ": cannot read the ", role_.noun,
-                ", it is not a regular file; ", role_.expect);
+        if (S_ISREG(status.st_mode)) return;
+        const bool folder = S_ISDIR(status.st_mode), stream = S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode);
+        throw Error(ErrorCode::model, text(name_, ": cannot read the ", role_.noun, ", it is not a regular file but ",
+                                           folder   ? "a folder"
+                                           : stream ? "a pipe"
+                                                    : "a device",
+                                           "; ", stream ? "write its content into one, or " : "", role_.expect));
     }
     void adopt(int descriptor) {
         descriptor_ = descriptor;

@@ -56,4 +56,16 @@ const Literal::List& SpecReader::pair(const Literal& value, const char* key) con
     return l;
 }
 
+std::vector<std::vector<std::pair<float, float>>> SpecReader::pairs(const Literal& value, const char* key) const {
+    std::vector<std::vector<std::pair<float, float>>> out;
+    for (const auto& entry : list(value, key)) {
+        auto& pairs = out.emplace_back();
+        for (const auto& two : list(entry, key)) {
+            const auto& side = pair(two, key);
+            pairs.emplace_back(static_cast<float>(number(side[0], key)), static_cast<float>(number(side[1], key)));
+        }
+    }
+    return out;
+}
+
 }  // namespace trtpose

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/check.hpp"
 #include "model/literal.hpp"
@@ -21,8 +24,13 @@ public:
 
     const std::string& source() const { return source_; }
     const Literal::Dict& entries() const { return *root_.dict(); }
-    const Literal* find(const char* key) const { return root_.find(key); }
+    const Literal* find(const char* key) const {
+        asked_.insert(key);
+        return root_.find(key);
+    }
     const Literal& need(const char* key) const;
+    /// The keys that were looked for.
+    const std::set<std::string>& asked() const { return asked_; }
 
     double number(const Literal& value, const char* key) const;
     int whole(const Literal& value, const char* key, int low, int high) const;
@@ -30,10 +38,13 @@ public:
     const Literal::List& list(const Literal& value, const char* key) const;
     /// A list of two.
     const Literal::List& pair(const Literal& value, const char* key) const;
+    /// A list of lists of two numbers, as anchors are written.
+    std::vector<std::vector<std::pair<float, float>>> pairs(const Literal& value, const char* key) const;
 
 private:
     const Literal& root_;
     std::string source_;
+    mutable std::set<std::string> asked_;
 };
 
 }  // namespace trtpose

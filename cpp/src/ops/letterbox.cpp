@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "core/limits.hpp"
 #include "ops/dispatch.hpp"
 #include "ops/letterbox_kernels.hpp"
 
@@ -15,9 +16,10 @@ constexpr size_t kGroup = 64;
 
 }  // namespace
 
-Letterbox::Letterbox(const ModelSpec& spec, Size size) : size_(size), color_(spec.color), pad_(spec.pad) {
-    require(size.height > 0 && size.width > 0, ErrorCode::input, "letterbox: size ", size.height, "×", size.width,
-            " must be positive");
+Letterbox::Letterbox(const ModelSpec& spec, Size size)
+    : size_(size), form_(spec.letterbox), color_(spec.color), pad_(spec.pad) {
+    require(size.height > 0 && size.width > 0 && size.height <= kMaxSide && size.width <= kMaxSide, ErrorCode::input,
+            "letterbox: size ", size.height, "×", size.width, ", both sides must lie between 1 and ", kMaxSide);
     for (int c = 0; c < 3; ++c) {
         mean_[c] = spec.mean[c];
         std_[c] = spec.std[c];
@@ -62,12 +64,12 @@ math::YuvMatrix matrix_of(YuvColor color) {
 }
 
 /// Where the frame is and where it goes; without what is the network's alone.
-kernels::LetterboxJob job_of(const ImageView& frame, Size size, PixelFormat color) {
+kernels::LetterboxJob job_of(const ImageView& frame, Size size, math::LetterboxForm form, PixelFormat color) {
     kernels::LetterboxJob job{};
     const bool nv12 = frame.format == PixelFormat::nv12;
     job.src = frame.data;
     job.src_stride = frame.stride ? frame.stride : static_cast<ptrdiff_t>(frame.width) * (nv12 ? 1 : 3);
-    job.place = math::letterbox(frame.width, frame.height, size.width, size.height);
+    job.place = math::letterbox(frame.width, frame.height, size.width, size.height, form);
     job.swap = (nv12 ? PixelFormat::rgb : frame.format) != color;
     if (nv12) {
         job.chroma = frame.chroma ? frame.chroma : frame.data + job.src_stride * frame.height;
@@ -75,8 +77,8 @@ kernels::LetterboxJob job_of(const ImageView& frame, Size size, PixelFormat colo
         job.chroma_stride = frame.chroma_stride ? frame.chroma_stride : std::max(job.src_stride, pairs);
         job.yuv = matrix_of(frame.yuv);
     }
-    job.scale_x = math::resize_scale(job.place.width, frame.width);
-    job.scale_y = math::resize_scale(job.place.height, frame.height);
+    job.scale_x = math::column_scale(job.place);
+    job.scale_y = math::row_scale(job.place);
     return job;
 }
 
@@ -85,7 +87,7 @@ kernels::LetterboxJob job_of(const ImageView& frame, Size size, PixelFormat colo
 void Letterbox::describe(Span<const ImageView> frames, void* host) const {
     auto* jobs = static_cast<kernels::LetterboxJob*>(host);
     for (size_t i = 0; i < frames.size(); ++i) {
-        auto& job = *new (jobs + i) kernels::LetterboxJob(job_of(frames[i], size_, color_));
+        auto& job = *new (jobs + i) kernels::LetterboxJob(job_of(frames[i], size_, form_, color_));
         job.pad = pad_;
         for (int c = 0; c < 3; ++c) {
             job.mean[c] = mean_[c];

@@ -28,9 +28,10 @@ struct Scratch {
     }
 };
 
-void make_taps(const math::Letterbox& place, const Scratch& s) {
+void make_taps(const LetterboxJob& job, const Scratch& s) {
+    const math::Letterbox& place = job.place;
     for (int x = 0; x < place.width; ++x) {
-        math::Tap tap = math::resize_tap(x, place.width, place.src_width, true);
+        math::Tap tap = math::resize_tap(x, job.scale_x, place.src_width, true);
         // The last column has no right neighbour: take the pair before it, with all the weight on its second pixel.
         if (tap.index == place.src_width - 1 && place.src_width > 1) tap = {tap.index - 1, 0, 2048};
         s.offset[x] = 3 * tap.index;
@@ -105,28 +106,43 @@ __attribute__((target("avx2"))) void blend_row_avx2(const int16_t* h0, const int
     if (x < width) blend(h0 + x, h1 + x, b0, b1, width - x, mean, std, out + x);
 }
 
-/// Eight columns at a time. The second pixel is fetched with the byte before it and shifted, so that no byte behind the
-/// row is read.
-__attribute__((target("avx2"))) int row_sums_avx2(const uint8_t* row, const Scratch& s, int width, int16_t* out) {
-    const __m256i low = _mm256_set1_epi32(255);
+/// Four columns' two pixels each: those at the first two offsets below, those at the others above.
+__attribute__((target("avx2"))) inline __m256i four_pairs(const uint8_t* row, const int32_t* low, const int32_t* high) {
+    const auto two = [&](const int32_t* at) __attribute__((target("avx2"))) {
+        const __m128i first = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + at[0]));
+        const __m128i second = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + at[1]));
+        return _mm_unpacklo_epi64(first, second);
+    };
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(two(low)), two(high), 1);
+}
+
+/// Eight columns at a time, as far as the eight bytes from a column's first pixel on lie within the row.
+__attribute__((target("avx2"))) int row_sums_avx2(const uint8_t* row, int row_bytes, const Scratch& s, int width,
+                                                  int16_t* out) {
+    // Of a channel the bytes of both pixels, side by side as 16 bits each: of two columns below, or above.
+    const __m128i below = _mm_setr_epi8(0, -1, 3, -1, 8, -1, 11, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m128i above = _mm_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 0, -1, 3, -1, 8, -1, 11, -1);
+    __m256i low = _mm256_broadcastsi128_si256(below), high = _mm256_broadcastsi128_si256(above);
+    const __m256i next_low = _mm256_and_si256(_mm256_cmpgt_epi8(low, _mm256_set1_epi8(-1)), _mm256_set1_epi8(1));
+    const __m256i next_high = _mm256_and_si256(_mm256_cmpgt_epi8(high, _mm256_set1_epi8(-1)), _mm256_set1_epi8(1));
+    __m256i lows[3], highs[3];
+    for (int c = 0; c < 3; ++c) {
+        lows[c] = low;
+        highs[c] = high;
+        low = _mm256_add_epi8(low, next_low);
+        high = _mm256_add_epi8(high, next_high);
+    }
     int x = 0;
-    for (; x + 8 <= width; x += 8) {
-        const __m256i at = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(s.offset + x));
-        const __m256i p = _mm256_i32gather_epi32(reinterpret_cast<const int*>(row), at, 1);
-        const __m256i q = _mm256_i32gather_epi32(reinterpret_cast<const int*>(row + 2), at, 1);
+    for (; x + 8 <= width && s.offset[x + 7] + 8 <= row_bytes; x += 8) {
+        const int32_t* const at = s.offset + x;
+        const __m256i p = four_pairs(row, at, at + 4), q = four_pairs(row, at + 2, at + 6);
         const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(s.weight + 2 * x));
-        const auto sums = [&](__m256i first, __m256i second) __attribute__((target("avx2"))) {
-            const __m256i pair =
-                _mm256_or_si256(_mm256_and_si256(first, low), _mm256_slli_epi32(_mm256_and_si256(second, low), 16));
+        for (int c = 0; c < 3; ++c) {
+            const __m256i pair = _mm256_or_si256(_mm256_shuffle_epi8(p, lows[c]), _mm256_shuffle_epi8(q, highs[c]));
             const __m256i sum = _mm256_srli_epi32(_mm256_madd_epi16(pair, w), 4);
             const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(sum, sum), 0xD8);
-            return _mm256_castsi256_si128(packed);
-        };
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + x), sums(p, _mm256_srli_epi32(q, 8)));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + width + x),
-                         sums(_mm256_srli_epi32(p, 8), _mm256_srli_epi32(q, 16)));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 2 * width + x),
-                         sums(_mm256_srli_epi32(p, 16), _mm256_srli_epi32(q, 24)));
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(out + c * width + x), _mm256_castsi256_si128(packed));
+        }
     }
     return x;
 }
@@ -167,7 +183,7 @@ private:
         } else {
             int done = 0;
 #if defined(__x86_64__)
-            if (simd_ && has_avx2()) done = row_sums_avx2(row, scratch_, place.width, out);
+            if (simd_ && has_avx2()) done = row_sums_avx2(row, 3 * place.src_width, scratch_, place.width, out);
 #endif
             row_sums(row, scratch_, done, place.width, out);
         }
@@ -197,7 +213,7 @@ void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
                 std::fill_n(job.dst + static_cast<size_t>(c) * plane + row_start, place.dst_width, border[c]);
             continue;
         }
-        const math::Tap tap = math::resize_tap(inner, place.height, place.src_height, false);
+        const math::Tap tap = math::resize_tap(inner, job.scale_y, place.src_height, false);
         const int y0 = std::clamp(tap.index, 0, place.src_height - 1),
                   y1 = std::clamp(tap.index + 1, 0, place.src_height - 1);
         const int16_t* first = rows.at(y0, y1);
@@ -235,7 +251,7 @@ void letterbox_cpu(const LetterboxJob* jobs, int count, void* scratch, ThreadPoo
         Planner plan(static_cast<char*>(scratch) + static_cast<size_t>(job) * each);
         return Scratch::of(plan, jobs[job].place.dst_width);
     };
-    for (int i = 0; i < count; ++i) make_taps(jobs[i].place, scratch_of(i));
+    for (int i = 0; i < count; ++i) make_taps(jobs[i], scratch_of(i));
     parallel_for(threads, count * kBands, [&](int task) {
         const int job = task / kBands;
         band(jobs[job], scratch_of(job), task % kBands, simd);

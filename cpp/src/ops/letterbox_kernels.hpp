@@ -26,7 +26,7 @@ struct LetterboxJob {
     const uint8_t* chroma;  ///< NV12's second plane, null for interleaved pixels
     ptrdiff_t chroma_stride;
     math::YuvMatrix yuv;
-    double scale_x, scale_y;  ///< math::resize_scale of both axes, for CUDA
+    double scale_x, scale_y;  ///< math::column_scale and row_scale
 };
 
 /// Scratch bytes for one frame of an input `dst_width` wide.

@@ -2,8 +2,10 @@
 // The formulas of the YOLO-Pose head, shared by the CPU and the CUDA kernels.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "trtpose/math/host_device.hpp"
 
@@ -34,6 +36,14 @@ TRTPOSE_HD float exp_fast(float x) {
 
 /// 1 / (1 + e^-x).
 TRTPOSE_HD float sigmoid(float x) { return 1.0f / (1.0f + exp_fast(-x)); }
+
+/// What a raw number is above where its sigmoid is above `threshold`, with room for the rounding of sigmoid.
+inline float logit_below(float threshold) {
+    if (threshold <= 0) return -std::numeric_limits<float>::infinity();
+    if (threshold >= 1) return std::numeric_limits<float>::infinity();
+    const double t = threshold;
+    return static_cast<float>(std::log(t / (1 - t)) - (1e-4 + 1e-6 / (t * (1 - t))));
+}
 
 /// Centre of a box from its raw number: (2σ(t) − 0.5 + cell)·stride.
 TRTPOSE_HD float head_center(float t, float cell, float stride) { return (2.0f * sigmoid(t) - 0.5f + cell) * stride; }

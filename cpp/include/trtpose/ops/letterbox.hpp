@@ -10,12 +10,13 @@ namespace trtpose::ops {
 /// Largest side of a frame in pixels; beyond it the float coordinates of the resize lose their fraction.
 inline constexpr int kMaxFrameSide = 1 << 20;
 
-/// Scales frames to fit the network's input, pads, reorders and normalises them in one pass over each frame.
+/// Scales frames into the network's input as its spec says, pads, reorders and normalises them in one pass over each
+/// frame.
 ///
 /// The bytes before normalisation equal cv2.resize(INTER_LINEAR) followed by cv2.copyMakeBorder(BORDER_CONSTANT, pad).
 class TRTPOSE_API Letterbox {
 public:
-    /// Takes the colour order, mean, std and pad of `spec`.
+    /// Takes the form, colour order, mean, std and pad of `spec`.
     Letterbox(const ModelSpec& spec, Size size);
 
     Size size() const { return size_; }
@@ -45,6 +46,7 @@ public:
 
 private:
     Size size_;
+    math::LetterboxForm form_;
     PixelFormat color_;
     float mean_[3], std_[3];
     int pad_;

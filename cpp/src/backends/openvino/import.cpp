@@ -5,8 +5,12 @@
 #include <exception>
 #include <istream>
 #include <openvino/frontend/manager.hpp>
+#include <openvino/op/constant.hpp>
+#include <openvino/op/parameter.hpp>
+#include <openvino/op/result.hpp>
 #include <stdexcept>
 #include <streambuf>
+#include <unordered_map>
 #include <vector>
 
 #include "core/check.hpp"
@@ -95,6 +99,32 @@ void check_sizes(const ov::Model& model) {
             }
         }
     }
+}
+
+size_t peak_activations(const ov::Model& model) {
+    std::unordered_map<const ov::Node*, size_t> last_use;
+    const auto order = model.get_ordered_ops();
+    for (size_t i = 0; i < order.size(); ++i) {
+        for (const auto& input : order[i]->inputs()) last_use[input.get_source_output().get_node()] = i;
+    }
+    std::unordered_map<size_t, size_t> freed_after;
+    size_t alive = 0, peak = 0;
+    for (size_t i = 0; i < order.size(); ++i) {
+        const auto& op = order[i];
+        if (!ov::is_type<ov::op::v0::Constant>(op) && !ov::is_type<ov::op::v0::Parameter>(op) &&
+            !ov::is_type<ov::op::v0::Result>(op)) {
+            size_t bytes = 0;
+            for (const auto& output : op->outputs()) {
+                if (output.get_partial_shape().is_static())
+                    bytes += ov::shape_size(output.get_shape()) * output.get_element_type().size();
+            }
+            alive += bytes;
+            peak = std::max(peak, alive);
+            if (const auto use = last_use.find(op.get()); use != last_use.end()) freed_after[use->second] += bytes;
+        }
+        if (const auto freed = freed_after.find(i); freed != freed_after.end()) alive -= freed->second;
+    }
+    return peak;
 }
 
 }  // namespace trtpose::openvino

@@ -15,4 +15,8 @@ std::shared_ptr<ov::Model> import(OnnxContent content);
 /// compiled, as a compiler may compute it then and there.
 void check_sizes(const ov::Model& model);
 
+/// Bytes of the intermediate tensors that are alive at the same time, running the operations in order; an upper
+/// estimate, as the plugin fuses operations and reuses their memory.
+size_t peak_activations(const ov::Model& model);
+
 }  // namespace trtpose::openvino

@@ -6,14 +6,20 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <ctime>
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <memory>
 #include <openvino/openvino.hpp>
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
+
+#include "core/check.hpp"
 
 namespace trtpose::openvino {
 namespace {
@@ -23,15 +29,14 @@ using namespace std::chrono_literals;
 // Compiling a large network takes longer; then the child has no OpenVINO, and says so.
 constexpr auto kLongestWait = 2s;
 
+// One run of a large network takes seconds.
+constexpr auto kLongestWork = 30s;
+
 // Threads of the program's own may be at work all the time.
 constexpr auto kLongestSleep = 200ms;
 
-// A process that compiles uses its cores, even where it has to share them.
-constexpr auto kStandstill = 10s;
-constexpr auto kWork = 50ms;
-constexpr auto kLongestCompilation = 120s;  // threads that wait in vain may spin
-
 std::atomic<int> users{0};
+std::atomic<int> going_on{0};       ///< of them, work that no thread of ours is inside for
 std::atomic<int> forks{0};          ///< processes being forked just now
 std::atomic<bool> used{false};      ///< ever, in this process or those it was forked from
 std::atomic<bool> unusable{false};  ///< see left_locked()
@@ -69,6 +74,12 @@ void wait_for_sleep() {
     } while (others_run() && std::chrono::steady_clock::now() < end);
 }
 
+/// At the end of the program, where nobody will.
+void wait_for_work() {
+    const auto end = std::chrono::steady_clock::now() + kLongestWork;
+    while (going_on.load() != 0 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(1ms);
+}
+
 void before_fork() {
     forks.fetch_add(1);
     if (!used.load() || unusable.load()) return;
@@ -90,6 +101,7 @@ void after_in_parent() { forks.fetch_sub(1); }
 void after_in_child() {
     if (!quiet) unusable.store(true);
     users.store(0);
+    going_on.store(0);
     forks.store(0);
 }
 
@@ -109,27 +121,43 @@ Use::Use() noexcept {
 
 Use::~Use() { users.fetch_sub(1); }
 
+void work_begins() noexcept {
+    // Registered when OpenVINO is loaded, so that it runs before OpenVINO's own end.
+    static const int registered = std::atexit(&wait_for_work);
+    static_cast<void>(registered);
+    users.fetch_add(1);
+    going_on.fetch_add(1);
+}
+
+void work_ends() noexcept {
+    going_on.fetch_sub(1);
+    users.fetch_sub(1);
+}
+
 bool left_locked() noexcept { return unusable.load(); }
 
-bool wait_for(const std::function<bool(std::chrono::milliseconds)>& done) {
+void run_bounded(std::function<void()> work, const Patience& patience) {
+    const auto task = std::make_shared<std::packaged_task<void()>>(std::move(work));
+    auto done = task->get_future();
+    std::thread([task] { (*task)(); }).detach();
     const auto used_time = [] {
         timespec time{};
         ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
         return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
     };
     auto begun = std::chrono::steady_clock::now();
-    const auto end = begun + kLongestCompilation;
-    for (auto before = used_time(); !done(100ms);) {
+    const auto end = begun + patience.longest;
+    for (auto before = used_time(); done.wait_for(patience.look) != std::future_status::ready;) {
         const auto now = std::chrono::steady_clock::now();
-        if (used_time() - before > kWork && now < end) {
+        if (used_time() - before > patience.work && now < end) {
             before = used_time();
             begun = now;
-        } else if (now - begun > kStandstill || now > end) {
+        } else if (now - begun > patience.standstill || now > end) {
             unusable.store(true);
-            return false;
+            throw Error(ErrorCode::device, kLeftLocked);
         }
     }
-    return true;
+    done.get();
 }
 
 }  // namespace trtpose::openvino

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
+#include <utility>
 
 #include "core/check.hpp"
 #include "core/cuda_device.hpp"
@@ -75,39 +77,38 @@ public:
 
     MemoryPlan plan(int batch, Size size, const Thresholds& t, size_t frame_bytes) override {
         MemoryPlan out;
-        guarded([&] { out = gpu_->memory.plan(batch, size, t, frame_bytes); });
+        guarded(nullptr, [&] { out = gpu_->memory.plan(batch, size, t, frame_bytes); });
         return out;
     }
 
     void prepare(int batch, Size size, const Thresholds& t) override {
-        guarded([&] { make_ready({0, batch, batch, size}, t, 0, [] {}); });
+        guarded(nullptr, [&] { make_ready({0, batch, batch, size}, t, 0, nullptr); });
     }
 
     std::vector<Poses> run(const Call& call, const Thresholds& t, StageTimes& times) override {
-        std::vector<Poses> out(call.count());
-        guarded([&] {
-            const size_t largest = gpu_->staging.check_call(call);
-            size_t next = 0;
-            const auto collect_one = [&] { collect(next++ % 2, call, t, out, times); };
-            for (const Run& run : call.runs) {
-                if (run.first > 0) BetweenRuns::ask();
-                collect_one();  // of the run before the last; the last is being computed
-                const size_t arrives_at = (next + 1) % 2;
-                Arrival& arrival = gpu_->arrivals[arrives_at];
-                make_ready(run, t, largest, [&] {
-                    for (int i = 0; i < 2; ++i) collect_one();
-                });
-                start(call, run, t, &arrival);
-                const ShapeBuffers& b = gpu_->memory.buffers();
-                check(cudaMemcpyAsync(gpu_->memory.arrival(arrives_at), b.read.results.counts, b.results_bytes,
-                                      cudaMemcpyDeviceToHost, compute()),
-                      "bring the poses to the host");
-                arrival.done.record(compute());
-                arrival.run = &run;
-            }
-            for (int i = 0; i < 2; ++i) collect_one();
+        Flight flight(call, t, &times);
+        guarded(&flight, [&] {
+            start_runs(flight);
+            collect_runs(flight);
         });
-        return out;
+        return std::move(flight.found);
+    }
+
+    void begin(Flight& flight) override {
+        guarded(&flight, [&] {
+            start_runs(flight);
+            if (reads_gpu(flight.call)) gpu_->staging.wait_for_readers();
+        });
+    }
+
+    std::vector<Poses> end(Flight& flight) override {
+        if (flight.open > 0 || flight.failure) {
+            guarded(&flight, [&] {
+                if (flight.failure) std::rethrow_exception(flight.failure);
+                collect_runs(flight);
+            });
+        }
+        return std::move(flight.found);
     }
 
     DevicePoses run_device(const Call& call, const Thresholds& t, StageTimes&) override {
@@ -119,7 +120,7 @@ public:
         out.stream = compute();
         for (size_t i = 0; i < call.count(); ++i) out.frame_sizes.push_back(call.frame_size(i));
         if (call.count() == 0) return out;
-        guarded([&] {
+        guarded(nullptr, [&] {
             const size_t largest = gpu_->staging.check_call(call);
             Planner measure;
             lay_out_results(measure, call.count(), t, engine_.spec.keypoints);
@@ -129,16 +130,13 @@ public:
             const ResultArrays all = lay_out_results(planner, call.count(), t, engine_.spec.keypoints);
             for (const Run& run : call.runs) {
                 if (run.first > 0) BetweenRuns::ask();
-                make_ready(run, t, largest, [] {});
+                make_ready(run, t, largest, nullptr);
                 start(call, run, t, nullptr);
                 keep_on_device(all, run, t);
             }
             memory->record();
             // The caller's frames are his again when the call returns.
-            const bool reads_frames =
-                (call.input.data && call.input.device.type == DeviceType::cuda) ||
-                std::any_of(call.frames.begin(), call.frames.end(), [](const auto& f) { return on_gpu(f); });
-            if (reads_frames) gpu_->staging.wait_for_readers();
+            if (reads_gpu(call)) gpu_->staging.wait_for_readers();
             out.counts = all.counts;
             out.boxes = all.poses.boxes;
             out.scores = all.poses.scores;
@@ -157,23 +155,36 @@ private:
     cudaStream_t upload() const { return streams_->upload.get(); }
     static void check(cudaError_t status, const char* what) { cuda_check(status, what); }
 
+    /// Whether a call reads memory of the caller's after it has been given to the streams.
+    static bool reads_gpu(const Call& call) {
+        return (call.input.data && call.input.device.type == DeviceType::cuda) ||
+               std::any_of(call.frames.begin(), call.frames.end(), [](const auto& f) { return on_gpu(f); });
+    }
+
     /// Do `body` on the engine's GPU; afterwards, whatever happened, nothing of a failed call is at work any more.
+    /// `flight`: whose runs are dropped then; null: the body has none.
     template <typename Body>
-    void guarded(Body&& body) {
+    void guarded(Flight* flight, Body&& body) {
         require(broken_.empty(), ErrorCode::device, broken_);
-        const CudaDeviceGuard guard(device_.index);
         try {
-            body();
-        } catch (const std::exception& error) {
-            clean_up(error.what());
-            if (broken_.empty()) throw;
-            throw Error(ErrorCode::device, broken_);
+            const CudaDeviceGuard guard(device_.index);
+            try {
+                body();
+            } catch (const std::exception& error) {
+                clean_up(error.what());
+                if (broken_.empty()) throw;
+                throw Error(ErrorCode::device, broken_);
+            }
+        } catch (...) {
+            for (Arrival& arrival : gpu_->arrivals) {
+                if (arrival.flight == flight) static_cast<Place&>(arrival) = {};
+            }
+            throw;
         }
     }
 
     void clean_up(const char* reason) {
         gpu_->staging.forget();
-        for (Arrival& arrival : gpu_->arrivals) arrival.run = nullptr;
         const auto settled = [&] {
             const bool uploaded = cudaStreamSynchronize(upload()) == cudaSuccess;
             const bool computed = cudaStreamSynchronize(compute()) == cudaSuccess;
@@ -182,19 +193,39 @@ private:
         };
         // An error that stays has broken everything this process has on the GPU.
         if (settled() || settled()) return;
+        for (Arrival& arrival : gpu_->arrivals) static_cast<Place&>(arrival) = {};
         broken_ = text("the GPU of model ", engine_.spec.name, " stopped with an error (", reason,
                        "); nothing on it can be used any more, restart the program");
     }
 
-    /// `collect_all` is called before any memory is given back.
-    template <typename CollectAll>
-    void make_ready(const Run& run, const Thresholds& t, size_t largest, CollectAll&& collect_all) {
+    /// Before any memory is given back, all runs are read; `flight`: for whose sake.
+    void make_ready(const Run& run, const Thresholds& t, size_t largest, const Flight* flight) {
         capture_id_ = gpu_->memory.make_ready(run, t, largest, [&] {
-            collect_all();
+            for (size_t i = 0; i < gpu_->arrivals.size(); ++i) collect(i, flight);
             check(cudaStreamSynchronize(upload()), "finish the uploads");
             check(cudaStreamSynchronize(compute()), "finish the work");
             gpu_->graphs.clear();
         });
+    }
+
+    /// Give the GPU a call, and the host what is found; two runs are on their way at most.
+    void start_runs(Flight& flight) {
+        const size_t largest = gpu_->staging.check_call(flight.call);
+        for (const Run& run : flight.call.runs) {
+            if (run.first > 0) BetweenRuns::ask();
+            const size_t arrives_at = next_place(gpu_->arrivals);
+            collect(arrives_at, &flight);
+            Arrival& arrival = gpu_->arrivals[arrives_at];
+            make_ready(run, flight.thresholds, largest, &flight);
+            start(flight.call, run, flight.thresholds, &arrival);
+            const ShapeBuffers& b = gpu_->memory.buffers();
+            check(cudaMemcpyAsync(gpu_->memory.arrival(arrives_at), b.read.results.counts, b.results_bytes,
+                                  cudaMemcpyDeviceToHost, compute()),
+                  "bring the poses to the host");
+            arrival.done.record(compute());
+            static_cast<Place&>(arrival) = {&flight, &run, ++runs_};
+            ++flight.open;
+        }
     }
 
     /// Give the GPU everything up to the poses of one run. `arrival` gets the times, if anybody wants them.
@@ -243,12 +274,40 @@ private:
         keep(all.poses.keypoints, found.poses.keypoints, max_det * static_cast<size_t>(engine_.spec.keypoints) * 3);
     }
 
-    /// Wait for a run and read what it found.
-    void collect(size_t arrives_at, const Call& call, const Thresholds& t, std::vector<Poses>& out, StageTimes& times) {
-        Arrival& arrival = gpu_->arrivals[arrives_at];
-        const Run* run = std::exchange(arrival.run, nullptr);
-        if (!run) return;
+    void collect_runs(const Flight& flight) {
+        for (size_t i = 0; i < gpu_->arrivals.size(); ++i) {
+            if (gpu_->arrivals[i].flight == &flight) collect(i, &flight);
+        }
+    }
+
+    /// Free an arrival for the sake of `asking`: wait for its run and read what it found. What goes wrong with a run of
+    /// another call is left for that one to say.
+    void collect(size_t arrives_at, const Flight* asking) {
+        const Place place = std::exchange(static_cast<Place&>(gpu_->arrivals[arrives_at]), {});
+        if (!place.run) return;
+        --place.flight->open;
+        try {
+            read(arrives_at, *place.run, *place.flight);
+        } catch (const std::exception&) {
+            if (place.flight == asking) throw;
+            place.flight->failure = std::current_exception();
+        }
+    }
+
+    void read(size_t arrives_at, const Run& run, Flight& flight) {
+        const Arrival& arrival = gpu_->arrivals[arrives_at];
         arrival.done.synchronize();
+        if (flight.times) add_times(arrival, *flight.times);
+        const int max_det = flight.thresholds.max_det, keypoints = engine_.spec.keypoints;
+        Planner planner(gpu_->memory.arrival(arrives_at));
+        const ResultArrays results =
+            lay_out_results(planner, static_cast<size_t>(run.batch), flight.thresholds, keypoints);
+        for (size_t i = 0; i < static_cast<size_t>(run.count); ++i)
+            flight.found[run.first + i] =
+                take_poses(results, i, max_det, keypoints, flight.call.frame_size(run.first + i));
+    }
+
+    void add_times(const Arrival& arrival, StageTimes& times) const {
         times.letterbox += elapsed_ms(arrival.begun, arrival.letterboxed);
         const CudaEvent& inferred = engine_.stage_times ? arrival.inferred : arrival.done;
         times.network += elapsed_ms(arrival.letterboxed, inferred);
@@ -256,12 +315,6 @@ private:
             times.decode += elapsed_ms(arrival.inferred, arrival.selected);
             times.nms += elapsed_ms(arrival.selected, arrival.done);
         }
-        Planner planner(gpu_->memory.arrival(arrives_at));
-        const ResultArrays results =
-            lay_out_results(planner, static_cast<size_t>(run->batch), t, engine_.spec.keypoints);
-        for (size_t i = 0; i < static_cast<size_t>(run->count); ++i)
-            out[run->first + i] =
-                take_poses(results, i, t.max_det, engine_.spec.keypoints, call.frame_size(run->first + i));
     }
 
     const EngineParts engine_;
@@ -270,6 +323,7 @@ private:
     std::shared_ptr<ResultBlocks> results_ = std::make_shared<ResultBlocks>();
     std::unique_ptr<GpuResources> gpu_;
     uint64_t capture_id_ = 0;  ///< of the shape that is ready
+    uint64_t runs_ = 0;        ///< that have begun
     std::string broken_;       ///< why the GPU can no longer be used
 };
 

@@ -36,9 +36,8 @@ inline cudaStream_t cuda_stream(void* stream) {
 }
 
 /// One run whose results are on their way to the host, and its clock.
-struct Arrival {
+struct Arrival : Place {
     CudaEvent begun{true}, letterboxed{true}, inferred{true}, selected{true}, done{true};
-    const Run* run = nullptr;  ///< null: nothing is on its way
 };
 
 /// Memory of results, and what must be reached before it is written again.

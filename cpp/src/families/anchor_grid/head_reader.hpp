@@ -2,9 +2,6 @@
 // Reads single values out of a HeadView; shared by the CPU and the CUDA kernels.
 #pragma once
 
-#include <cmath>
-#include <limits>
-
 #include "trtpose/math/box.hpp"
 #include "trtpose/math/head.hpp"
 #include "trtpose/views.hpp"
@@ -58,13 +55,7 @@ TRTPOSE_HD bool is_raw(const ops::HeadView& heads) {
 TRTPOSE_HD bool has_objectness(const ops::HeadView& heads) { return is_raw(heads) || heads.layout == Layout::decoded; }
 
 /// The raw number below which no objectness can pass (no score, without one), with room for the rounding of sigmoid.
-inline float gate_of(const ops::HeadView& heads, float conf) {
-    if (!is_raw(heads)) return conf;
-    if (conf <= 0) return -std::numeric_limits<float>::infinity();
-    if (conf >= 1) return std::numeric_limits<float>::infinity();
-    const double c = conf;
-    return static_cast<float>(std::log(c / (1 - c)) - (1e-4 + 1e-6 / (c * (1 - c))));
-}
+inline float gate_of(const ops::HeadView& heads, float conf) { return is_raw(heads) ? math::logit_below(conf) : conf; }
 
 /// Corners in input pixels.
 template <typename T>

@@ -67,7 +67,7 @@ std::optional<Recognition> maps(const std::vector<TensorInfo>& outputs) {
     const char* size = sizes.size() == 1 ? "maps of one size" : "maps of unlike channels";
     return Recognition{{},
                        shown(outputs) + "are " + size +
-                           ", as bottom-up networks (OpenPose) give them, not heads of "
+                           ", as bottom-up networks give them, not heads of "
                            "anchors",
                        kOneList};
 }

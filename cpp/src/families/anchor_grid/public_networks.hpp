@@ -7,20 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "model/coco.hpp"
+
 namespace trtpose::coco {
-
-inline constexpr int kKeypoints = 17;
-
-/// OKS sigmas of COCO's keypoints (cocodataset.org, "Keypoint Evaluation"): nose, eyes, ears, shoulders, elbows,
-/// wrists, hips, knees, ankles.
-inline constexpr float kSigmas[kKeypoints] = {.026f, .025f, .025f, .035f, .035f, .079f, .079f, .072f, .072f,
-                                              .062f, .062f, .107f, .107f, .087f, .087f, .089f, .089f};
-
-/// COCO's names of them, in its order.
-inline const std::vector<std::string> kKeypointNames = {
-    "nose",           "left_eye",   "right_eye",   "left_ear",   "right_ear",   "left_shoulder",
-    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip",
-    "right_hip",      "left_knee",  "right_knee",  "left_ankle", "right_ankle"};
 
 /// What classes are called whose keypoints, as many as COCO's and not named otherwise, are taken for COCO's.
 inline const std::vector<std::string> kPersons = {"person", "persons", "people", "human", "pedestrian"};

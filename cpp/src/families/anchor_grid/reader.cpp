@@ -6,6 +6,7 @@
 #include "core/check.hpp"
 #include "families/anchor_grid/family.hpp"
 #include "families/anchor_grid/layout.hpp"
+#include "families/raw_heads.hpp"
 #include "trtpose/ops/decode.hpp"
 #include "trtpose/ops/nms.hpp"
 
@@ -45,12 +46,7 @@ public:
     Size input_size(Span<const std::vector<int64_t>> shapes) const override {
         if (!is_raw(spec_.layout)) return {};
         constexpr size_t rows = 2;  // of N × (A·F) × h × w and of N × A × h × w × F
-        constexpr int64_t kMost = 1 << 20;
-        const int64_t stride = spec_.strides[0];
-        const int64_t height = shapes[0][rows] * stride, width = shapes[0][rows + 1] * stride;
-        require(height > 0 && height <= kMost && width > 0 && width <= kMost, ErrorCode::model, "model ", spec_.name,
-                ": an input of ", height, "×", width, " pixels");
-        return {static_cast<int>(height), static_cast<int>(width)};
+        return families::input_of_head(spec_.name, shapes[0][rows], shapes[0][rows + 1], spec_.strides[0]);
     }
 
     families::ReaderMemory plan(const families::OutputShapes& outputs, const Thresholds& thresholds,

@@ -11,6 +11,7 @@
 #include "families/anchor_grid/other_kinds.hpp"
 #include "families/anchor_grid/public_networks.hpp"
 #include "model/literal.hpp"
+#include "model/row_kind.hpp"
 #include "model/ultralytics.hpp"
 
 namespace trtpose::anchor_grid {
@@ -153,57 +154,24 @@ std::vector<ModelSpec> list_readings(const ModelFile& file, const UltralyticsMet
     return readings;
 }
 
-/// The share of rows that have a number outside 0 to 1 in columns `begin` to `end`.
-double share_outside(const std::vector<float>& numbers, size_t width, size_t begin, size_t end) {
-    size_t outside = 0;
-    for (size_t row = 0; row + width <= numbers.size(); row += width) {
-        const auto first = numbers.begin() + static_cast<ptrdiff_t>(row);
-        const auto probability = [](float v) { return v >= 0 && v <= 1; };
-        if (!std::all_of(first + static_cast<ptrdiff_t>(begin), first + static_cast<ptrdiff_t>(end), probability))
-            ++outside;
-    }
-    return static_cast<double>(outside) / static_cast<double>(std::max<size_t>(numbers.size() / width, 1));
-}
-
-/// Why decoded rows are not, or may not be, YOLO-Pose's; empty where one run shows that they are. KAPAO's rows are as
-/// wide with K + 1 classes and K pairs of coordinates: where it has probabilities, YOLO-Pose has its first keypoints in
-/// pixels.
+/// Why decoded rows are not, or may not be, YOLO-Pose's; nothing where one run shows that they are KAPAO's, who speaks
+/// for itself.
 Recognition doubt_of_decoded(const ModelSpec& spec, const std::string& shown, NetworkProbe* probe) {
-    const auto width = static_cast<size_t>(Fields(spec).numbers), keypoints = static_cast<size_t>(spec.keypoints);
-    const size_t second_class = 6, coordinates = 6 + keypoints;
-    std::vector<float> numbers;
-    std::string problem = "nobody could run it";
-    try {
-        if (probe) numbers = probe->numbers(0, spec.imgsz);
-    } catch (const Error& error) {
-        problem = error.what();
+    const RowVerdict verdict = kind_of_rows(spec.keypoints, spec.imgsz, probe);
+    switch (verdict.kind) {
+        case RowKind::yolo_pose: return {{spec}, {}, {}};
+        case RowKind::not_run:
+            return {{spec},
+                    shown +
+                        ", which YOLO-Pose and KAPAO both give, and running it once, which tells, was not possible (" +
+                        verdict.problem + ")",
+                    kSpecOrExport};
+        case RowKind::undecided:
+            return {{spec},
+                    shown + ", and one run does not tell whether they are YOLO-Pose's rows or KAPAO's",
+                    kSpecOrExport};
+        default: return {};
     }
-    if (numbers.size() < width) {
-        return {{spec},
-                shown + ", which YOLO-Pose and KAPAO both give, and running it once, which tells, was not possible (" +
-                    problem + ")",
-                kSpecOrExport};
-    }
-    // Keypoints in pixels hardly ever lie in the first one, probabilities never beyond 1; what is between is no proof.
-    constexpr double kNearlyAll = 0.9;
-    const double pixels = share_outside(numbers, width, second_class, coordinates);
-    if (pixels >= kNearlyAll) return {{spec}, {}, {}};
-    const std::string classes = text(keypoints + 1);
-    if (pixels > 0)
-        return {
-            {spec}, shown + ", and one run does not tell whether they are YOLO-Pose's rows or KAPAO's", kSpecOrExport};
-    if (share_outside(numbers, width, 0, coordinates) == 0 && share_outside(numbers, width, coordinates, width) == 0) {
-        return {
-            {},
-            shown + ", but all its numbers lie between 0 and 1: nothing in it is decoded, as ports of KAPAO export it",
-            "export the network with its decode, or its raw heads with a model spec"};
-    }
-    const bool undecoded = share_outside(numbers, width, coordinates, width) == 0;
-    return {{},
-            shown + ", which one run shows to be KAPAO's: " + classes +
-                " class probabilities where YOLO-Pose has pixels" +
-                (undecoded ? "; its keypoints are not decoded" : ""),
-            "trtpose does not run KAPAO; take a network of another family"};
 }
 
 /// One 3-dimensional output.

@@ -27,16 +27,7 @@ void AnchorGrid::read_fields(const SpecReader& json, ModelSpec& spec) const {
     if (found == std::end(kLayouts))
         json.fail("layout is '", layout, "', expected heads, heads5d, decoded, channels_first or final");
     spec.layout = static_cast<Layout>(found - std::begin(kLayouts));
-    const Literal* anchors = json.find("anchors");
-    if (!anchors) return;
-    for (const auto& level : json.list(*anchors, "anchors")) {
-        auto& pairs = spec.anchors.emplace_back();
-        for (const auto& anchor : json.list(level, "anchors")) {
-            const auto& side = json.pair(anchor, "anchors");
-            pairs.emplace_back(static_cast<float>(json.number(side[0], "anchors")),
-                               static_cast<float>(json.number(side[1], "anchors")));
-        }
-    }
+    if (const Literal* anchors = json.find("anchors")) spec.anchors = json.pairs(*anchors, "anchors");
 }
 
 void AnchorGrid::check_fields(const SpecReader& json, const ModelSpec& spec) const {
