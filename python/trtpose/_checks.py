@@ -157,10 +157,10 @@ def file_name(value: Any, name: str, what: str = "the path of a file") -> str:
         path = os.fsdecode(value)
     except TypeError:
         raise InputError(f"{name} is {shown(value)}; give {what}") from None
+    if not path or "\0" in path:
+        raise InputError(f"{name} {shown(path)} is not a file name; give {what}")
     try:
         path.encode()
     except UnicodeEncodeError:
         raise InputError(f"{path!r}: the name is not valid UTF-8; rename the file") from None
-    if "\0" in path:
-        raise InputError(f"{name} {shown(path)} is not a file name; give {what}")
     return path

@@ -18,9 +18,11 @@ __all__: list[str] = [
     "backends",
     "check_onnx",
     "check_thresholds",
+    "count_magnitudes",
     "cuda_version",
     "find_spec",
     "is_device_array",
+    "largest_magnitude",
     "letterbox",
     "normalise_spec",
     "parse_device_array",
@@ -87,6 +89,28 @@ class Engine:
     """
     A network and everything around it; see trtpose.Engine.
     """
+    @staticmethod
+    def on_network(
+        *,
+        run: collections.abc.Callable,
+        backend: str,
+        input: str,
+        shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        profile: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]],
+        outputs: collections.abc.Sequence[
+            tuple[str, collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]]
+        ],
+        spec: str,
+        batch: typing.SupportsInt | typing.SupportsIndex,
+        thresholds: tuple[
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            bool,
+            bool,
+        ],
+        threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> Engine: ...
     def __init__(
         self,
         *,
@@ -110,6 +134,7 @@ class Engine:
         stage_times: bool,
     ) -> None: ...
     def clone(self) -> Engine: ...
+    def collect(self, ticket: typing.SupportsInt | typing.SupportsIndex) -> list: ...
     def infer(
         self,
         frames: collections.abc.Sequence[typing.Any],
@@ -160,6 +185,31 @@ class Engine:
             bool,
         ],
     ) -> DevicePoses: ...
+    def submit(
+        self,
+        frames: collections.abc.Sequence[typing.Any],
+        *,
+        color: str,
+        thresholds: tuple[
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            bool,
+            bool,
+        ],
+    ) -> int: ...
+    def submit_tensor(
+        self,
+        input: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        *,
+        thresholds: tuple[
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            bool,
+            bool,
+        ],
+    ) -> int: ...
     @property
     def backend(self) -> str: ...
     @property
@@ -170,6 +220,8 @@ class Engine:
     def device(self) -> str: ...
     @property
     def imgsz(self) -> tuple[int, int]: ...
+    @property
+    def max_in_flight(self) -> int: ...
     @property
     def memory(self) -> dict: ...
     @property
@@ -204,6 +256,16 @@ def check_thresholds(
     Raises InputError where one is out of its range.
     """
 
+def count_magnitudes(
+    values: numpy.typing.NDArray[numpy.float32],
+    step: typing.SupportsInt | typing.SupportsIndex,
+    bins_per_unit: typing.SupportsFloat | typing.SupportsIndex,
+    counts: numpy.typing.NDArray[numpy.int64],
+) -> None:
+    """
+    Adds one to counts[int(|v| * bins_per_unit)] for every step'th value; what is behind the last bin is counted there.
+    """
+
 def cuda_version() -> int:
     """
     The CUDA version of this build, 13000 for 13.0; 0: built without.
@@ -217,6 +279,11 @@ def find_spec(path: str, spec: str = "") -> tuple[typing.Any, str]:
 def is_device_array(array: typing.Any, what: str = "frame") -> bool:
     """
     Whether an object is an array in the memory of a GPU. Raises InputError if it gives a nonsensical answer.
+    """
+
+def largest_magnitude(values: numpy.typing.NDArray[numpy.float32]) -> float:
+    """
+    The largest of the magnitudes, 0 of none, NaN where one of them is.
     """
 
 def letterbox(

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import _parts, _run
+from ._kinds import Kind, refuse_foreign
 from .errors import InputError
 
 __all__ = [
     "atomic_path",
     "cache_folder",
     "cannot_write",
+    "check_kind",
     "check_writable",
     "describe",
+    "discard",
+    "kind_of",
     "make_folder",
     "make_private_folder",
     "open_growing",
@@ -69,7 +73,18 @@ def _require_regular(mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is not a regular file; write its content into one")
+        raise OSError(errno.EINVAL, f"it is not a regular file but {kind_of(mode)}; write its content into one")
+
+
+def kind_of(mode: int) -> str:
+    """What stands under a name, by the mode that ``stat`` gives: ``a folder``."""
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISREG, "a file"),
+    )
+    return next((name for fits, name in kinds if fits(mode)), "a device")
 
 
 def read_bounded(path: str | Path, most: int) -> bytes:
@@ -127,6 +142,14 @@ def _checked(path: str | Path, *, follow: bool) -> Path:
     return target
 
 
+def discard(stack: contextlib.ExitStack) -> None:
+    """Close a file that :func:`atomic_path` was entered for in ``stack``, and leave nothing of it; whatever else goes
+    wrong now, the error that led here is the one to report."""
+    problem = InputError("discarded")
+    with contextlib.suppress(InputError, OSError):
+        stack.__exit__(InputError, problem, None)
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | Path, *, follow: bool = True) -> Generator[Path]:
     """A temporary file to write; it takes the name ``path`` when the block ends well and vanishes when it does not.
@@ -169,13 +192,17 @@ def atomic_path(path: str | Path, *, follow: bool = True) -> Generator[Path]:
     _run.written(target)
 
 
-def open_growing(path: str | Path) -> int:
-    """A descriptor of the emptied file ``path``, for what must be there however the run ends: the one result that is
-    not whole or absent. Errors as :func:`atomic_path`."""
+def open_growing(path: str | Path, keep: int = 0) -> int:
+    """A descriptor of the file ``path``, emptied but for its first ``keep`` bytes, behind which it writes. For what
+    must be there however the run ends: the results that are not whole or absent. Errors as :func:`atomic_path`."""
     target = _checked(path, follow=True)
     own = target if _run.is_special(target) else _own_name(target, follow=True)
     try:
-        return os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        file = os.open(own, os.O_WRONLY | os.O_CREAT | (0 if keep else os.O_TRUNC), 0o666)
+        if keep:
+            os.ftruncate(file, keep)
+            os.lseek(file, keep, os.SEEK_SET)
+        return file
     except OSError as error:
         raise _no_place(own, error) from None
 
@@ -194,17 +221,31 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def check_writable(path: str | Path) -> None:
+def check_kind(path: str | Path, kind: Kind) -> None:
+    """See that a result of a kind may have this name; errors as :func:`check_writable`."""
+    target = _checked(path, follow=True)
+    if not _run.is_special(target):
+        refuse_foreign(target, kind)
+
+
+def check_writable(path: str | Path, kind: Kind | None = None) -> None:
     """Find out before long work whether a result can be written at its end; leaves nothing behind.
 
     From here on the run may not read a file of that name, nor have another result of it.
 
+    Args:
+        path: the file.
+        kind: what it will hold.
+
     Raises:
-        InputError: as :func:`atomic_path`, or another result of this run is to be written there.
+        InputError: as :func:`atomic_path`, the name says that it is of another kind, or another result of this run is
+            to be written there.
     """
     target = _checked(path, follow=True)
     if _run.is_special(target):
         return
+    if kind is not None:
+        refuse_foreign(target, kind)
     _run.promise(target)
     own = _own_name(target, follow=True)
     try:

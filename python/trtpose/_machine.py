@@ -26,11 +26,14 @@ __all__ = [
     "cpu_name",
     "cuda_text",
     "gpus",
+    "helping_threads",
     "memory_used",
     "module_version",
     "tensorrt_libraries",
     "usable_cores",
 ]
+
+_MOST_HELPERS = 7
 
 
 def cpu_name() -> str:
@@ -40,6 +43,12 @@ def cpu_name() -> str:
             if line.lower().startswith(("model name", "hardware")):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def helping_threads(cores: int) -> int:
+    """How many threads read or draw beside the one that does it in any case: with it half of the cores, as the network
+    runs meanwhile."""
+    return max(0, min(_MOST_HELPERS, cores // 2 - 1))
 
 
 def usable_cores() -> int:

@@ -7,10 +7,14 @@ pixel for pixel they are not the same.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import math
+import os
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +27,7 @@ __all__ = [
     "LINE_AA",
     "circle",
     "decode",
+    "digest",
     "encode",
     "getTextSize",
     "line",
@@ -38,7 +43,44 @@ _LETTER = 29.0
 # OpenCV's smooth lines and disks are wider than they are asked to be.
 _WIDER_LINE, _WIDER_DISK = 0.9, 0.7
 
+_STRIP = 64
+
 Canvas = NDArray[np.uint8]
+
+# Python's warnings are of all threads: they are off while any decodes, and as they were when the last is done.
+_lock = threading.Lock()
+_decoding = 0
+_as_before: warnings.catch_warnings[None] | None = None
+
+
+def _forked() -> None:
+    """The threads that held the lock or were decoding are not in this process."""
+    global _lock, _decoding, _as_before
+    if _as_before is not None:
+        _as_before.__exit__(None, None, None)
+    _lock, _decoding, _as_before = threading.Lock(), 0, None
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Generator[None]:
+    global _decoding, _as_before
+    with _lock:
+        if _decoding == 0:
+            _as_before = warnings.catch_warnings()
+            _as_before.__enter__()
+            warnings.simplefilter("ignore")
+        _decoding += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _decoding -= 1
+            if _decoding == 0 and _as_before is not None:
+                _as_before.__exit__(None, None, None)
+                _as_before = None
 
 
 def decode(data: bytes, *, stored: bool = False) -> Canvas | None:
@@ -52,21 +94,50 @@ def decode(data: bytes, *, stored: bool = False) -> Canvas | None:
         MemoryError: it does not fit.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of size: it was looked at before
-            with Image.open(io.BytesIO(data)) as opened:
-                opened.load()
-                picture: Image.Image = opened if stored else ImageOps.exif_transpose(opened)
-                if picture.mode.startswith("I"):  # 16 bits of grey
-                    grey = (np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8)
-                    return np.repeat(grey[:, :, None], 3, axis=2)
-                if picture.mode == "RGBA":
-                    picture = Image.merge("RGB", picture.split()[:3])
-                return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[:, :, ::-1])
+        # Of its size, which was looked at before.
+        with _no_warnings(), Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+            if not stored:
+                ImageOps.exif_transpose(picture, in_place=True)  # else it copies, also where nothing is turned
+            if picture.mode.startswith("I"):  # 16 bits of grey
+                grey = (np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8)
+                return np.repeat(grey[:, :, None], 3, axis=2)
+            out = np.empty((picture.height, picture.width, 3), np.uint8)
+            for top, strip in _strips(picture):
+                # Where alpha is converted away, colours are blended.
+                rgb = Image.merge("RGB", strip.split()[:3]) if strip.mode == "RGBA" else strip.convert("RGB")
+                out[top : top + strip.height] = np.asarray(rgb)[:, :, ::-1]
+            return out
     except MemoryError:
         raise
     except Exception:  # Pillow's plugins raise what they like
         return None
+
+
+def digest(data: bytes) -> bytes | None:
+    """Of the pixels of a picture file as they are stored; None where Pillow cannot read it whole.
+
+    Raises:
+        MemoryError: it does not fit.
+    """
+    found = hashlib.blake2b()
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.load()
+            found.update(repr((opened.mode, opened.size)).encode())
+            for _, strip in _strips(opened):
+                found.update(strip.tobytes())
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+    return found.digest()
+
+
+def _strips(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The first row and the pixels of some rows after others: what is converted whole is in memory twice more."""
+    for top in range(0, picture.height, _STRIP):
+        yield top, picture.crop((0, top, picture.width, min(top + _STRIP, picture.height)))
 
 
 def encode(suffix: str, picture: Canvas) -> bytes | None:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process something was made in: threads do not follow into one that is forked, and locks they held stay locked."""
+"""The process something was made in: threads do not follow into one that is forked, and locks they held stay locked;
+and what a thread takes of the processor."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import threading
 
-__all__ = ["Birth"]
+__all__ = ["Birth", "yield_to_others"]
 
 _generation = 0
 
@@ -28,3 +32,10 @@ class Birth:
     def here(self) -> bool:
         """Whether this is still that process, and none that was forked from it."""
         return self._generation == _generation
+
+
+def yield_to_others() -> None:
+    """Let the calling thread have what others leave of the processor, where the system knows priorities of threads."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -7,7 +7,10 @@ from typing import Any
 
 from ._optional import require
 
-__all__ = ["open_input", "require_av"]
+__all__ = ["DECODERS", "open_input", "require_av"]
+
+DECODERS = ("cpu", "cuda", "vaapi", "videotoolbox", "d3d11va")
+"""What can decode: the processor, or a kind of device as FFmpeg names it. Of others PyAV takes no decoder by itself."""
 
 
 def require_av(purpose: str) -> Any:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Generator
 from typing import Any, TextIO, cast
 
-__all__ = ["bare", "escaped", "shown"]
+__all__ = ["bare", "escaped", "print_data", "shown"]
 
 _BESIDES_LINES = "\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 """C0 without the end of a line, DEL, C1, line separators and what turns the direction of text."""
@@ -51,6 +51,19 @@ class _Shown:
 def bare(stream: TextIO) -> TextIO:
     """The stream behind one of :func:`shown`, for a progress bar, which moves the cursor."""
     return stream.stream if isinstance(stream, _Shown) else stream
+
+
+def print_data(text: str) -> None:
+    """Give a piece of a result to the standard output: its very bytes, as a file would get them, except that a terminal
+    is shown what it must not obey."""
+    buffer = getattr(bare(sys.stdout), "buffer", None)
+    if buffer is None or sys.stdout.isatty():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    sys.stdout.flush()
+    buffer.write(text.encode("utf-8", "surrogateescape"))
+    buffer.flush()
 
 
 @contextlib.contextmanager

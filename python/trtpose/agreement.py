@@ -27,6 +27,7 @@ __all__ = [
     "Picture",
     "Side",
     "Spread",
+    "box_iou",
     "compare",
     "match",
     "similarity",
@@ -47,6 +48,9 @@ FP32 engines add in another order, perhaps in TF32; FP16 keeps 11 bits of an act
 """
 
 MAX_DROP = 1.0
+
+# Of a probability in whole numbers, whose scale need not end at 1.
+_HIGHEST_SCORE = 1.02
 _F32 = NDArray[np.float32]
 
 
@@ -202,15 +206,15 @@ class Agreement:
         return {"passed": self.passed, "verdict": self.verdict, **plain(self)}
 
 
-def _sides(boxes: _F32) -> NDArray[np.float64]:
+def _sides(boxes: NDArray[Any]) -> NDArray[np.float64]:
     """(n, 4) boxes at least a pixel wide and high: what is left of one that was clipped to the edge of the frame."""
     out = boxes.astype(np.float64)
     out[:, 2:] = np.maximum(out[:, 2:], out[:, :2] + 1)
     return out
 
 
-def _box_iou(a: _F32, b: _F32) -> NDArray[np.float64]:
-    """(n, 4) and (m, 4) boxes: (n, m) overlaps."""
+def box_iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Intersection over union of (n, 4) and (m, 4) boxes, left, top, right, bottom in pixels: (n, m)."""
     first, second = _sides(a)[:, None], _sides(b)[None]
     shared = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     inter = shared.clip(0).prod(-1)
@@ -224,7 +228,7 @@ def similarity(reference: Poses, candidate: Poses) -> NDArray[np.float64]:
     with the area of the reference's box. Where it is confident of none, or the spec has no sigmas, the overlap of the
     boxes.
     """
-    alike = _box_iou(reference.boxes, candidate.boxes)
+    alike = box_iou(reference.boxes, candidate.boxes)
     sigmas = np.asarray(skeleton_for(reference.spec).sigmas, np.float64)
     if len(sigmas) and len(reference) and len(candidate):
         a, b = reference.xy.astype(np.float64)[:, None], candidate.xy.astype(np.float64)[None]
@@ -274,7 +278,7 @@ def _compare(source: str, reference: Poses, candidate: Poses, score: float, sums
     pairs = match(reference, candidate)
     found = {row for row, _ in pairs}
     known = {column for _, column in pairs}
-    ious = _box_iou(reference.boxes, candidate.boxes)
+    ious = box_iou(reference.boxes, candidate.boxes)
     errors: list[float] = []
     matched = 0
     for row, column in pairs:
@@ -346,7 +350,10 @@ def compare(
         score_difference=Spread.of(sums.score_difference),
         ap_drop=drop,
         limits=limits,
-        problems=tuple(_problems(limits, score, len(frames), poses, matched, extra, keypoint_px, drop)),
+        problems=(
+            *_no_probabilities(frames),
+            *_problems(limits, score, len(frames), poses, matched, extra, keypoint_px, drop),
+        ),
         pictures=tuple(sums.pictures),
     )
 
@@ -355,6 +362,20 @@ def _lowest(values: list[float]) -> Spread:
     """As :class:`Spread` for a quantity whose low end is the bad one."""
     turned = Spread.of([-value for value in values])
     return Spread(turned.count, -turned.median + 0.0, -turned.p95 + 0.0, -turned.worst + 0.0)
+
+
+def _no_probabilities(frames: list[tuple[str, Poses, Poses]]) -> list[str]:
+    """Scores that pass every confidence threshold, whatever is in the picture."""
+    problems: list[str] = []
+    sides = {"reference": [first for _, first, _ in frames], "candidate": [second for _, _, second in frames]}
+    for label, found in sides.items():
+        highest = max((float(np.max(poses.scores, initial=0.0)) for poses in found), default=0.0)
+        if highest > _HIGHEST_SCORE:
+            problems.append(
+                f"the {label} gives scores of up to {highest:.3g}, and a probability is 1 at most; export the network "
+                "with the sigmoid of its scores inside, or say in its spec what they are"
+            )
+    return problems
 
 
 def _problems(

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from . import _run, _terminal
-from .commands import bench, build, check, demo, evaluate, export, infer, info, quantize
+from .commands import bench, build, check, completion, demo, evaluate, export, infer, info, quantize, serve, triton
 from .commands.console import INTERRUPTED, complain
 from .commands.options import add_common
 from .errors import Error
@@ -58,7 +58,10 @@ _VERBS: tuple[_Verb, ...] = (
     _Verb("build", "build an engine for NVIDIA GPUs from ONNX", build),
     _Verb("check", "compare an engine with the ONNX it came from", check),
     _Verb("quantize", "make an INT8 ONNX with explicit Q/DQ", quantize),
+    _Verb("serve", "answer over HTTP who is in the pictures that are sent", serve),
+    _Verb("triton", "write a model into a repository of NVIDIA's Triton Inference Server", triton),
     _Verb("demo", "try the packaged model on the packaged pictures", demo),
+    _Verb("completion", "print what completes this command in a shell", completion),
 )
 
 
@@ -75,8 +78,11 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
-    """The parser; only the arguments of ``verb`` are added, so that other verbs' modules need not be imported."""
+def _parser(verb: str | None, *, whole: bool = False) -> argparse.ArgumentParser:
+    """The parser; only the arguments of ``verb`` are added, so that other verbs' modules need not be imported.
+
+    ``whole``: those of all verbs, for what describes the command.
+    """
     parser = argparse.ArgumentParser(
         prog="trtpose", description="Multi-person pose estimation.", epilog="trtpose VERB --help describes a verb."
     )
@@ -92,10 +98,12 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
             description=f"{entry.help[0].upper()}{entry.help[1:]}.",
             allow_abbrev=False,
         )
-        if entry.name == verb:
+        if whole or entry.name == verb:
             entry.module.add_arguments(sub)
             add_common(sub)
         sub.set_defaults(run=entry.module.run)
+        if entry.module is completion:
+            sub.set_defaults(parser=lambda: _parser(None, whole=True))
     return parser
 
 

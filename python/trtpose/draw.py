@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import flag, real, shown
+from ._checks import flag, real, shown, whole
 from ._opencv import paint
 from ._terminal import escaped
 from .errors import InputError
@@ -19,7 +20,7 @@ from .skeletons import VISIBLE, Skeleton, skeleton_for
 if TYPE_CHECKING:
     from .results import Poses
 
-__all__ = ["Frame", "draw"]
+__all__ = ["Frame", "Style", "draw"]
 
 Frame = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -48,6 +49,7 @@ _PEOPLE: tuple[Color, ...] = (
 # Coordinates are given to OpenCV with 4 fractional bits, so that small people are not snapped to the pixel grid.
 _SHIFT = 4
 _ONE = 1 << _SHIFT
+_WIDEST = 1000
 # Beyond this a coordinate could overflow OpenCV's 32-bit fixed point; it is far outside any frame.
 _FAR = 1e6
 _FONT = paint.FONT_HERSHEY_SIMPLEX
@@ -63,15 +65,27 @@ class _Pen:
     outline: int
 
 
-def _pen(shape: tuple[int, ...], box: NDArray[np.float32]) -> _Pen:
+class Style(TypedDict, total=False):
+    """How :func:`draw` draws."""
+
+    threshold: float
+    boxes: bool
+    labels: bool
+    line_width: int | None
+    radius: float | None
+    colors: Sequence[Color] | None
+
+
+def _pen(
+    shape: tuple[int, ...], box: NDArray[np.float32], line_width: int | None = None, radius: float | None = None
+) -> _Pen:
     """Line width and radius in pixels: in proportion to the person, within bounds set by the picture."""
     picture = math.sqrt(shape[0] * shape[1])
     person = math.sqrt(max(float(box[2] - box[0]), 1.0) * max(float(box[3] - box[1]), 1.0))
     widest = max(picture / 140.0, 1.5)
-    line = min(max(person / 45.0, 1.0), widest)
-    return _Pen(
-        line=max(round(line), 1), radius=max(line * 0.95, 1.3), outline=max(round(line * 0.35), 1) if line >= 1.5 else 0
-    )
+    line = min(max(person / 45.0, 1.0), widest) if line_width is None else float(line_width)
+    dot = max(line * 0.95, 1.3) if radius is None else radius
+    return _Pen(line=max(round(line), 1), radius=dot, outline=max(round(line * 0.35), 1) if line >= 1.5 else 0)
 
 
 def _fixed(x: float, y: float) -> tuple[int, int]:
@@ -99,11 +113,15 @@ def draw(
     threshold: float = VISIBLE,
     boxes: bool = True,
     labels: bool = True,
+    line_width: int | None = None,
+    radius: float | None = None,
+    colors: Sequence[Color] | None = None,
     in_place: bool = False,
 ) -> Frame:
     """Draw skeletons, and boxes and scores if wanted, on a frame.
 
-    The person's left limbs are orange, the right ones blue, the rest green; a box has a colour of its own per person.
+    The person's left limbs are orange, the right ones blue, the rest green; a box has a colour of its own per person,
+    which stays with the person where the poses have ids.
     Lines and dots grow with the person and, up to a bound, with the picture.
 
     Args:
@@ -111,7 +129,11 @@ def draw(
         poses: in pixels of that frame.
         threshold: least confidence of a keypoint that is drawn; a line needs both its ends.
         boxes: draw the box of each person.
-        labels: write the score, and the class where there are several, at the box.
+        labels: write the id where there is one, the score, and the class where there are several, at the box.
+        line_width: of limbs in pixels; without it in proportion to the person.
+        radius: of keypoints in pixels; without it a little more than the line.
+        colors: (blue, green, red), 0 to 255 each, of people in turn, for boxes, labels and limbs; without it boxes and
+            labels have colours of ours, and limbs show the side.
         in_place: draw on ``frame`` itself, which must be writeable, instead of a copy.
 
     Returns:
@@ -121,8 +143,8 @@ def draw(
         InputError: the frame is not such an array, or has another size than the one the poses were found in.
     """
     _check(frame, poses)
-    threshold = real(threshold, "threshold")
-    boxes, labels, in_place = flag(boxes, "boxes"), flag(labels, "labels"), flag(in_place, "in_place")
+    look = _look(threshold, boxes, labels, line_width, radius, colors)
+    in_place = flag(in_place, "in_place")
     if frame.shape[:2] != poses.shape:
         raise InputError(
             f"draw: the frame has height and width {frame.shape[:2]}, the poses were found in {poses.shape}"
@@ -131,23 +153,69 @@ def draw(
         raise InputError("draw: the frame is read-only; draw on a copy (in_place=False)")
     # OpenCV draws only on contiguous arrays; a view in place is drawn on a copy and written back.
     canvas = frame if in_place and frame.flags.c_contiguous else np.array(frame, order="C")
-    skeleton = skeleton_for(poses.spec)
-    area = (poses.boxes[:, 2] - poses.boxes[:, 0]) * (poses.boxes[:, 3] - poses.boxes[:, 1])
-    # Small people last: they are not covered by the lines of the large ones.
-    order = np.argsort(-area, kind="stable").tolist()
-    for row in order:
-        if boxes:
-            _draw_box(canvas, poses.boxes[row], _PEOPLE[row % len(_PEOPLE)], _pen(canvas.shape, poses.boxes[row]))
-    for row in order:
-        _draw_person(canvas, poses.keypoints[row], skeleton, threshold, _pen(canvas.shape, poses.boxes[row]))
-    if labels:
-        for row in order:
-            name = f"{escaped(poses.spec.names[int(poses.class_ids[row])])} " if poses.spec.classes > 1 else ""
-            _draw_label(canvas, poses.boxes[row], f"{name}{poses.scores[row]:.2f}", _PEOPLE[row % len(_PEOPLE)])
+    _draw_all(canvas, poses, look)
     if in_place and canvas is not frame:
         frame[...] = canvas
         return frame
     return canvas
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The parameters of :func:`draw`, checked."""
+
+    threshold: float
+    boxes: bool
+    labels: bool
+    line_width: int | None
+    radius: float | None
+    colors: tuple[Color, ...]
+
+
+def _look(threshold: Any, boxes: Any, labels: Any, line_width: Any, radius: Any, colors: Any) -> _Look:
+    threshold, boxes, labels = real(threshold, "threshold"), flag(boxes, "boxes"), flag(labels, "labels")
+    width = None if line_width is None else whole(line_width, "line_width", 1, _WIDEST)
+    dot = None if radius is None else real(radius, "radius")
+    if dot is not None and not 0 < dot <= _WIDEST:
+        raise InputError(f"radius is {shown(radius)}; give pixels above 0 and up to {_WIDEST}")
+    chosen: tuple[Color, ...] = ()
+    if colors is not None:
+        try:
+            chosen = tuple((int(b), int(g), int(r)) for b, g, r in colors)
+        except (TypeError, ValueError):
+            chosen = ()
+        if not chosen or not all(0 <= value <= 255 for color in chosen for value in color):
+            raise InputError(f"colors is {shown(colors)}; give a list of (blue, green, red), each 0 to 255")
+    return _Look(threshold, boxes, labels, width, dot, chosen)
+
+
+def _draw_all(canvas: Frame, poses: Poses, look: _Look) -> None:
+    skeleton = skeleton_for(poses.spec)
+    area = (poses.boxes[:, 2] - poses.boxes[:, 0]) * (poses.boxes[:, 3] - poses.boxes[:, 1])
+    # Small people last: they are not covered by the lines of the large ones.
+    order = np.argsort(-area, kind="stable").tolist()
+    # By the id where there is one, so that a person keeps the colour from frame to frame.
+    numbers = np.arange(len(poses))
+    numbers = numbers if poses.ids is None else np.where(poses.ids < 0, numbers, poses.ids)
+    palette = look.colors or _PEOPLE
+    colors = [palette[number % len(palette)] for number in numbers.tolist()]
+    pens = [_pen(canvas.shape, box, look.line_width, look.radius) for box in poses.boxes]
+    for row in order:
+        if look.boxes:
+            _draw_box(canvas, poses.boxes[row], colors[row], pens[row])
+    for row in order:
+        limbs = colors[row] if look.colors else None
+        _draw_person(canvas, poses.keypoints[row], skeleton, look.threshold, pens[row], limbs)
+    if look.labels:
+        for row in order:
+            _draw_label(canvas, poses.boxes[row], _label(poses, row), colors[row])
+
+
+def _label(poses: Poses, row: int) -> str:
+    """What is written at a box: who, which class where there are several, the score."""
+    who = f"#{poses.ids[row]} " if poses.ids is not None and poses.ids[row] >= 0 else ""
+    name = f"{escaped(poses.spec.names[int(poses.class_ids[row])])} " if poses.spec.classes > 1 else ""
+    return f"{who}{name}{poses.scores[row]:.2f}"
 
 
 def _draw_box(canvas: Frame, box: NDArray[np.float32], color: Color, pen: _Pen) -> None:
@@ -160,7 +228,14 @@ def _draw_box(canvas: Frame, box: NDArray[np.float32], color: Color, pen: _Pen) 
     paint.rectangle(canvas, _fixed(left, top), _fixed(right, bottom), color, thickness, _SMOOTH, _SHIFT)
 
 
-def _draw_person(canvas: Frame, points: NDArray[np.float32], skeleton: Skeleton, threshold: float, pen: _Pen) -> None:
+def _draw_person(
+    canvas: Frame,
+    points: NDArray[np.float32],
+    skeleton: Skeleton,
+    threshold: float,
+    pen: _Pen,
+    color: Color | None = None,
+) -> None:
     shown = (points[:, 2] >= threshold) & (np.abs(points[:, :2]) < _FAR).all(axis=1)
     places = [_fixed(float(x), float(y)) for x, y in np.where(shown[:, None], points[:, :2], 0).tolist()]
     edges = [edge for edge in skeleton.edges if shown[edge[0]] and shown[edge[1]]]
@@ -168,17 +243,17 @@ def _draw_person(canvas: Frame, points: NDArray[np.float32], skeleton: Skeleton,
         for a, b in edges:
             paint.line(canvas, places[a], places[b], _DARK, pen.line + 2 * pen.outline, _SMOOTH, _SHIFT)
     for a, b in edges:
-        paint.line(canvas, places[a], places[b], _SIDES[skeleton.edge_side((a, b))], pen.line, _SMOOTH, _SHIFT)
-    sides = skeleton.sides
+        paint.line(canvas, places[a], places[b], color or _SIDES[skeleton.edge_side((a, b))], pen.line, _SMOOTH, _SHIFT)
+    dots = [color or _SIDES[side] for side in skeleton.sides]
     for index, place in enumerate(places):
         if not shown[index]:
             continue
         if pen.outline:
             paint.circle(canvas, place, round((pen.radius + pen.outline) * _ONE), _DARK, -1, _SMOOTH, _SHIFT)
             paint.circle(canvas, place, round(pen.radius * _ONE), _WHITE, -1, _SMOOTH, _SHIFT)
-            paint.circle(canvas, place, round(pen.radius * 0.65 * _ONE), _SIDES[sides[index]], -1, _SMOOTH, _SHIFT)
+            paint.circle(canvas, place, round(pen.radius * 0.65 * _ONE), dots[index], -1, _SMOOTH, _SHIFT)
         else:
-            paint.circle(canvas, place, round(pen.radius * _ONE), _SIDES[sides[index]], -1, _SMOOTH, _SHIFT)
+            paint.circle(canvas, place, round(pen.radius * _ONE), dots[index], -1, _SMOOTH, _SHIFT)
 
 
 def _draw_label(canvas: Frame, box: NDArray[np.float32], text: str, color: Color) -> None:

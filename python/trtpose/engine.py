@@ -3,52 +3,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core, _run
-from ._checks import choice, file_name, flag, text, whole
+from ._checks import callbacks, choice, file_name, flag, instance, shown, text, whole
+from ._frames import frames_of, native
 from ._sizes import parse_bytes, parse_imgsz
 from .device import DevicePoses
-from .errors import InputError
+from .errors import Error, InputError
 from .formats.metadata import GivenSpec, reads_spec, spec_text
-from .nv12 import Nv12
-from .results import Poses
+from .results import Poses, poses_of
 from .spec import ModelSpec
 from .thresholds import Thresholds, checked
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .sources import Frame
     from .thresholds import ThresholdChanges
+    from .tracking.methods import Method
 
-__all__ = ["Engine", "letterbox"]
-
-
-def _frames(batch: Any) -> list[Any]:
-    """One frame, a batch in one array, or a sequence of frames as a list of frames."""
-    if isinstance(batch, (list, tuple)):
-        return list(cast("Sequence[Any]", batch))
-    if _core.is_device_array(batch):
-        return [batch]  # the native side takes it apart
-    if not isinstance(batch, np.ndarray) and hasattr(batch, "__dlpack__"):
-        try:
-            batch = np.from_dlpack(batch)
-        except (BufferError, RuntimeError, TypeError, ValueError, AttributeError):
-            return [batch]  # the native side says what is wrong with it
-    shape = getattr(batch, "shape", ())
-    return list(batch) if len(shape) == 4 else [batch]
+__all__ = ["Engine", "Ticket", "letterbox"]
 
 
-def _native(frame: Any) -> Any:
-    """A frame as the native side takes it."""
-    if not isinstance(frame, Nv12):
-        return frame
-    return _core.Nv12(frame.luma, frame.chroma, bt709=frame.matrix == "bt709", full_range=frame.full_range)
+Precision = Literal["f32", "fp16", "bf16", "auto"]
+Color = Literal["bgr", "rgb"]
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A call that was submitted: what :meth:`Engine.submit` gives and :meth:`Engine.collect` takes."""
+
+    number: int
+    """No two of a process are alike."""
 
 
 class Engine:
@@ -86,7 +82,7 @@ class Engine:
         model: str | os.PathLike[str],
         *,
         device: str = "auto",
-        precision: str = "f32",
+        precision: Precision = "f32",
         spec: GivenSpec = None,
         imgsz: int | Sequence[int] | None = None,
         batch: int | None = None,
@@ -124,7 +120,7 @@ class Engine:
         batch: Any,
         *,
         thresholds: Thresholds | None = None,
-        color: str = "bgr",
+        color: Color = "bgr",
         output: Literal["poses"] = "poses",
         **changes: Unpack[ThresholdChanges],
     ) -> list[Poses]: ...
@@ -135,7 +131,7 @@ class Engine:
         batch: Any,
         *,
         thresholds: Thresholds | None = None,
-        color: str = "bgr",
+        color: Color = "bgr",
         output: Literal["device"],
         **changes: Unpack[ThresholdChanges],
     ) -> DevicePoses: ...
@@ -145,7 +141,7 @@ class Engine:
         batch: Any,
         *,
         thresholds: Thresholds | None = None,
-        color: str = "bgr",
+        color: Color = "bgr",
         output: Literal["poses", "device"] = "poses",
         **changes: Unpack[ThresholdChanges],
     ) -> list[Poses] | DevicePoses:
@@ -153,13 +149,14 @@ class Engine:
 
         Args:
             batch: one height×width×3 uint8 frame, a list of them (sizes may differ) or an N×height×width×3 array;
-                numpy, or anything with ``__dlpack__`` in host memory. A float32 array N×3×height×width is taken as
-                letterboxed and normalised already; the results are then in its pixels. An engine on a GPU also takes
-                arrays there, through ``__dlpack__`` or ``__cuda_array_interface__``, and reads them in place. A frame
-                of decoded video is given as :class:`Nv12`.
+                numpy, or anything with ``__dlpack__`` in host memory. Also the path of a picture, a picture of Pillow,
+                lists of these, or an iterator, which is read to its end (:meth:`stream` does not). A float32 array
+                N×3×height×width is taken as letterboxed and normalised already; the results are then in its pixels. An
+                engine on a GPU also takes arrays there, through ``__dlpack__`` or ``__cuda_array_interface__``, and
+                reads them in place. A frame of decoded video is given as :class:`Nv12`.
             thresholds: in place of the engine's own, for this call alone.
             changes: fields of :class:`Thresholds` as keyword arguments, for this call alone.
-            color: channel order of the frames, ``bgr`` or ``rgb``; of no matter for :class:`Nv12`.
+            color: channel order of the arrays, ``bgr`` or ``rgb``; of no matter for the rest.
             output: ``poses``, or ``device`` for arrays left on the engine's device.
 
         Returns:
@@ -167,33 +164,171 @@ class Engine:
             :class:`DevicePoses` for all frames.
 
         Raises:
-            InputError: a frame has the wrong shape or dtype or no pixels; the message says which. None was run then.
+            InputError: a frame has the wrong shape or dtype or no pixels, or a picture cannot be read; the message says
+                which. None was run then.
         """
-        kept = self.thresholds if thresholds is None else checked(thresholds)
-        color = text(color, "color", "bgr or rgb")
-        if changes:
-            kept = kept.changed(changes)
-        native = kept.native
+        limits = self._limits(thresholds, changes)
         choice(output, "output", ("poses", "device"))
-        frames = [_native(frame) for frame in _frames(batch)]
-        letterboxed = (
-            len(frames) > 0
-            and not _core.is_device_array(frames[0])
-            and getattr(frames[0], "ndim", 0) == 3
-            and getattr(frames[0], "dtype", None) == np.float32
-        )
+        frames = _frames(batch, color)
+        letterboxed = _are_letterboxed(frames)
         if output == "device":
             if letterboxed:
-                return DevicePoses(self._core.infer_tensor_device(_letterboxed(frames), thresholds=native), self.spec)
-            return DevicePoses(self._core.infer_device(frames, color=color, thresholds=native), self.spec)
+                return DevicePoses(self._core.infer_tensor_device(_letterboxed(frames), thresholds=limits), self.spec)
+            return DevicePoses(self._core.infer_device(frames, color=color, thresholds=limits), self.spec)
         if letterboxed:
-            results = self._core.infer_tensor(_letterboxed(frames), thresholds=native)
+            results = self._core.infer_tensor(_letterboxed(frames), thresholds=limits)
         else:
-            results = self._core.infer(frames, color=color, thresholds=native)
-        return [
-            Poses(boxes=boxes, scores=scores, class_ids=ids, keypoints=points, shape=shape, spec=self.spec)
-            for boxes, scores, ids, points, shape in results
-        ]
+            results = self._core.infer(frames, color=color, thresholds=limits)
+        return self._poses(results)
+
+    __call__ = infer
+
+    def submit(
+        self,
+        batch: Any,
+        *,
+        thresholds: Thresholds | None = None,
+        color: Color = "bgr",
+        **changes: Unpack[ThresholdChanges],
+    ) -> Ticket:
+        """Begin what :meth:`infer` does; :meth:`collect` gives its results.
+
+        The network is at work on one call while Python reads the next frames or uses the results of the one before. The
+        frames have been read when this returns, those on a GPU too, and may be changed.
+
+        Args:
+            batch, thresholds, color, changes: as of :meth:`infer`.
+
+        Raises:
+            InputError: as :meth:`infer`; or :attr:`max_in_flight` calls have been submitted and not collected. Those
+                are in flight as before.
+        """
+        limits = self._limits(thresholds, changes)
+        frames = _frames(batch, color)
+        if _are_letterboxed(frames):
+            return self._submitted(partial(self._core.submit_tensor, _letterboxed(frames), thresholds=limits))
+        return self._submitted(partial(self._core.submit, frames, color=color, thresholds=limits))
+
+    def _submitted(self, work: Callable[[], int]) -> Ticket:
+        """The ticket of what ``work`` begins. An interrupt that came meanwhile is raised as soon as Python runs again:
+        by then the number must be held, as nobody could collect a call whose number is lost, and its place were gone.
+        """
+        held: list[int] = []
+        try:
+            held.extend(starmap(work, ((),)))  # by C alone
+            return Ticket(held[0])
+        except BaseException:
+            for number in held:
+                with contextlib.suppress(Error):
+                    self._core.collect(number)
+            raise
+
+    def collect(self, ticket: Ticket) -> list[Poses]:
+        """Wait for a call that was submitted; its results, which are those of :meth:`infer`.
+
+        Tickets may be collected in any order, each once. What went wrong with a call is raised here and is about that
+        one alone. An engine that is deleted waits for its calls and forgets them.
+
+        Raises:
+            InputError: the ticket is another engine's, or was collected before.
+        """
+        instance(ticket, "ticket", Ticket, "what submit returned")
+        number: Any = ticket.number
+        if type(number) is not int or not 0 <= number < 1 << 64:
+            raise InputError(f"ticket is {shown(ticket)}; give what submit returned")
+        return self._poses(self._core.collect(number))
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many calls may be submitted before one must be collected: 2, and on the CPU one more than its streams."""
+        return self._core.max_in_flight
+
+    def _limits(self, thresholds: Thresholds | None, changes: ThresholdChanges) -> Any:
+        kept = self.thresholds if thresholds is None else checked(thresholds)
+        return (kept.changed(changes) if changes else kept).native
+
+    def _poses(self, results: list[Any]) -> list[Poses]:
+        return [poses_of(arrays, self.spec) for arrays in results]
+
+    def stream(
+        self,
+        sources: Any,
+        *,
+        track: bool | Method = False,
+        smooth: bool = False,
+        thresholds: Thresholds | None = None,
+        on_error: Callable[[InputError], None] | None = None,
+        **changes: Unpack[ThresholdChanges],
+    ) -> Iterator[tuple[Frame, Poses]]:
+        """Frames of pictures, videos, cameras and streams with the people in them, read as they are asked for.
+
+        Args:
+            sources: what :class:`trtpose.Sources` takes, or one of these.
+            track: give people ids that stay from frame to frame, by keypoints or by the :class:`trtpose.Tracker` method
+                that is named.
+            smooth: as of :class:`trtpose.Tracker`; goes with ``track``.
+            thresholds, changes: as of :meth:`infer`.
+            on_error: called for what cannot be read, which is passed over; without it the error is raised.
+
+        Returns:
+            An iterator over pairs of :class:`trtpose.Frame` (``image``, ``source``, ``index``, ``time``) and
+            :class:`Poses`. Leaving it early stops the reading. While it runs it has calls in flight, all that
+            :attr:`max_in_flight` allows; :meth:`infer` works beside them. Of cameras and streams, and of
+            :class:`Sources` that were given, no frame is read before the results of the one before are out.
+
+        Raises:
+            InputError: as :class:`trtpose.Sources` and :meth:`infer`.
+            DeviceError: what tracking needs is not installed.
+        """
+        from ._stream import stream
+
+        callbacks(on_error=on_error)
+        kept = (self.thresholds if thresholds is None else checked(thresholds)).changed(changes)
+
+        return stream(self, kept, sources, track=track, smooth=smooth, on_error=on_error)
+
+    @classmethod
+    def on_network(
+        cls,
+        run: Callable[[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]],
+        *,
+        backend: str,
+        source: tuple[str, Sequence[int]],
+        profile: Sequence[Sequence[int]],
+        outputs: Sequence[tuple[str, Sequence[int]]],
+        spec: ModelSpec,
+        batch: int,
+        thresholds: Thresholds,
+    ) -> Engine:
+        """An engine on the CPU around a network that somebody else runs.
+
+        Args:
+            run: gives the outputs, N first, for an input of N×3×height×width, which is valid during the call alone. It
+                is called once for each size with zeros. What it raises comes out of :meth:`infer`.
+            backend: what :attr:`backend` says.
+            source: name and shape of the input, -1 where a side is open.
+            profile: smallest, best and largest shape that it takes; empty: all that fit its shape.
+            outputs: name and shape of each output, in the order in which ``run`` gives them.
+            spec, batch, thresholds: as of the constructor.
+
+        Raises:
+            ModelError, InputError: as the constructor.
+        """
+        made = object.__new__(cls)
+        made.model, made.spec, made.thresholds = spec.name, spec, thresholds
+        made._core = _core.Engine.on_network(
+            run=run,
+            backend=backend,
+            input=source[0],
+            shape=list(source[1]),
+            profile=[list(shape) for shape in profile],
+            outputs=[(name, list(shape)) for name, shape in outputs],
+            spec=spec.to_json(),
+            batch=batch,
+            thresholds=thresholds.native,
+            threads=0,
+        )
+        return made
 
     def clone(self) -> Engine:
         """A second engine on the same weights with buffers of its own, to run in parallel."""
@@ -260,6 +395,20 @@ class Engine:
         return f"Engine({self.model!r}, {where}, {self.precision}, batch {self.batch}, {height}×{width})"
 
 
+def _frames(batch: Any, color: str) -> list[Any]:
+    color = cast("Color", text(color, "color", "bgr or rgb"))
+    return [native(frame, color) for frame in frames_of(batch)]
+
+
+def _are_letterboxed(frames: list[Any]) -> bool:
+    return (
+        len(frames) > 0
+        and not _core.is_device_array(frames[0])
+        and getattr(frames[0], "ndim", 0) == 3
+        and getattr(frames[0], "dtype", None) == np.float32
+    )
+
+
 def _letterboxed(frames: list[Any]) -> npt.NDArray[np.float32]:
     shapes = {np.shape(frame) for frame in frames}
     if len(shapes) != 1 or next(iter(shapes))[0] != 3:
@@ -274,7 +423,7 @@ def _letterboxed(frames: list[Any]) -> npt.NDArray[np.float32]:
 
 
 def letterbox(
-    frame: Any, size: int | Sequence[int], *, color: str = "bgr", spec: ModelSpec | None = None
+    frame: Any, size: int | Sequence[int], *, color: Color = "bgr", spec: ModelSpec | None = None
 ) -> npt.NDArray[np.float32]:
     """The network's input for a frame, made by the engine's own letterbox.
 
@@ -284,7 +433,8 @@ def letterbox(
         frame: height×width×3 uint8, or :class:`Nv12`.
         size: height and width of the input in pixels, or one number for both.
         color: channel order of the frame.
-        spec: colour order, mean, std and pad of the network; by default RGB divided by 255, pad 114.
+        spec: form, colour order, mean, std and pad of the network's input; by default RGB divided by 255, in the
+            middle of a border of 114.
 
     Returns:
         3×height×width float32.
@@ -293,4 +443,5 @@ def letterbox(
         InputError: the frame or the size cannot be used.
     """
     fields = spec_text(spec)
-    return _core.letterbox(_native(frame), parse_imgsz(size), text(color, "color", "bgr or rgb"), fields)[0]
+    color = cast("Color", text(color, "color", "bgr or rgb"))
+    return _core.letterbox(native(frame, color), parse_imgsz(size), color, fields)[0]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BudgetError", "DeviceError", "Error", "InputError", "ModelError"]
+__all__ = ["BudgetError", "DeviceError", "Error", "InputError", "ModelError", "ServerError"]
 
 
 class Error(Exception):
@@ -24,3 +24,15 @@ class DeviceError(Error):
 
 class BudgetError(Error):
     """More memory would be needed than was allowed."""
+
+
+class ServerError(Error):
+    """A server that is not reached, refuses, or answers what it should not.
+
+    Attributes:
+        status: HTTP status of its answer; None where there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status

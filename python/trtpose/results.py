@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
@@ -19,7 +20,9 @@ from .skeletons import VISIBLE
 from .spec import ModelSpec
 
 if TYPE_CHECKING:
-    from .draw import Frame
+    from typing_extensions import Unpack
+
+    from .draw import Frame, Style
 
 __all__ = ["VISIBLE", "Poses"]
 
@@ -52,6 +55,8 @@ class Poses:
         keypoints: (n, K, 3) float32: x, y, confidence. x and y are what the network says, whatever the confidence.
         shape: height and width of the frame.
         spec: the model spec of the network.
+        ids: (n,) int64, whom a :class:`~trtpose.Tracker` takes each for, the same number in each frame; -1 where it
+            does not know yet. None without tracking.
 
     Construction converts lists and other float or integer types, and raises :class:`~trtpose.errors.InputError` where
     a shape or type is not as above or a value is not finite. ``len`` is the number of people, iterating gives one
@@ -64,6 +69,7 @@ class Poses:
     keypoints: NDArray[np.float32]
     shape: tuple[int, int]
     spec: ModelSpec
+    ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         _check_spec(self.spec)
@@ -102,8 +108,19 @@ class Poses:
             ("class_ids", class_ids),
             ("keypoints", keypoints),
             ("shape", (height, width)),
+            ("ids", self._checked_ids(count)),
         ):
             object.__setattr__(self, name, value)
+
+    def _checked_ids(self, count: int) -> NDArray[np.int64] | None:
+        if self.ids is None:
+            return None
+        ids = _array("ids", self.ids, np.int64, "iu")
+        if ids.shape != (count,):
+            raise InputError(f"Poses: ids has shape {ids.shape}, expected {(count,)}")
+        if ids.min(initial=0) < -1:
+            raise InputError(f"Poses: ids is {shown(ids.tolist())}, expected numbers from 0 on, or -1 for none")
+        return ids
 
     @classmethod
     def empty(cls, shape: tuple[int, int], spec: ModelSpec) -> Poses:
@@ -156,11 +173,13 @@ class Poses:
             keypoints=self.keypoints[rows],
             shape=self.shape,
             spec=self.spec,
+            ids=None if self.ids is None else self.ids[rows],
         )
 
     def __repr__(self) -> str:
         height, width = self.shape
-        return f"Poses({len(self)} x {self.spec.keypoints} keypoints in {width}x{height})"
+        known = "" if self.ids is None else f", ids {shown(self.ids.tolist())}"
+        return f"Poses({len(self)} x {self.spec.keypoints} keypoints in {width}x{height}{known})"
 
     @property
     def names(self) -> list[str]:
@@ -171,6 +190,18 @@ class Poses:
     def xy(self) -> NDArray[np.float32]:
         """(n, K, 2) float32, keypoint coordinates in pixels of the frame."""
         return self.keypoints[..., :2]
+
+    @property
+    def xyn(self) -> NDArray[np.float32]:
+        """(n, K, 2) float32, keypoint coordinates in widths and heights of the frame."""
+        height, width = self.shape
+        return self.xy / np.array([width, height], np.float32)
+
+    @property
+    def xywh(self) -> NDArray[np.float32]:
+        """(n, 4) float32, boxes as centre x, centre y, width and height in pixels of the frame."""
+        low, high = self.boxes[:, :2], self.boxes[:, 2:]
+        return np.concatenate([(low + high) / 2, high - low], axis=1)
 
     @property
     def confidence(self) -> NDArray[np.float32]:
@@ -184,7 +215,8 @@ class Poses:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types: ``{"width", "height", "poses": [{"score", "class_id", "box", "keypoints"}]}``.
 
-        Pixels are rounded to 2 decimals, scores and confidences to 4; the arrays keep what the network gave.
+        With :attr:`ids` each pose begins with ``"id"``, null where it is -1. Pixels are rounded to 2 decimals, scores
+        and confidences to 4; the arrays keep what the network gave.
         """
         height, width = self.shape
         boxes = np.round(self.boxes.astype(np.float64), 2).tolist()
@@ -192,13 +224,16 @@ class Poses:
         points = self.keypoints.astype(np.float64)
         points[..., :2] = np.round(points[..., :2], 2)
         points[..., 2] = np.round(points[..., 2], 4)
+        known: list[dict[str, Any]] = [{}] * len(self)
+        if self.ids is not None:
+            known = [{"id": None if number < 0 else number} for number in self.ids.tolist()]
         return {
             "width": width,
             "height": height,
             "poses": [
-                {"score": score, "class_id": class_id, "box": box, "keypoints": person}
-                for score, class_id, box, person in zip(
-                    scores, self.class_ids.tolist(), boxes, points.tolist(), strict=True
+                {**who, "score": score, "class_id": class_id, "box": box, "keypoints": person}
+                for who, score, class_id, box, person in zip(
+                    known, scores, self.class_ids.tolist(), boxes, points.tolist(), strict=True
                 )
             ],
         }
@@ -219,11 +254,13 @@ class Poses:
             columns = {name: [person[name] for person in people] for name in ("box", "score", "class_id", "keypoints")}
             shape = values["height"], values["width"]
             arrays = {name: np.asarray(column) for name, column in columns.items()}
+            ids = [-1 if person["id"] is None else person["id"] for person in people if "id" in person]
         except KeyError as error:
             raise InputError(f"Poses: {error.args[0]} is missing; give what Poses.to_dict makes") from None
         except (TypeError, ValueError) as error:
             raise InputError(f"Poses: not what Poses.to_dict makes ({error})") from None
-        return cls(arrays["box"], arrays["score"], arrays["class_id"], arrays["keypoints"], shape, spec)
+        known = np.asarray(ids) if ids else None
+        return cls(arrays["box"], arrays["score"], arrays["class_id"], arrays["keypoints"], shape, spec, known)
 
     def to_json(self, indent: int | None = None) -> str:
         """:meth:`to_dict` as a JSON text; ``indent`` spaces before what lies deeper, or all on one line."""
@@ -241,7 +278,8 @@ class Poses:
 
         Returns:
             Dictionaries with ``image_id``, ``category_id``, ``bbox`` (left, top, width, height in pixels),
-            ``keypoints`` (flat, 3 K numbers: x, y, confidence) and ``score``.
+            ``keypoints`` (flat, 3 K numbers: x, y, confidence) and ``score``; with :attr:`ids` also ``track_id`` where
+            it is known.
 
         Raises:
             InputError: ``categories`` lacks a class.
@@ -262,12 +300,15 @@ class Poses:
                     "score": float(self.scores[row]),
                 }
             )
+            if self.ids is not None and self.ids[row] >= 0:
+                results[-1]["track_id"] = int(self.ids[row])
         return results
 
     def to_supervision(self) -> tuple[Any, Any]:
         """``supervision.KeyPoints`` and ``supervision.Detections`` of the same people in the same order.
 
-        The detections carry the network's own boxes, not ones drawn around the keypoints.
+        The detections carry the network's own boxes, not ones drawn around the keypoints, and :attr:`ids` as
+        ``tracker_id``.
 
         Raises:
             DeviceError: supervision is not installed; the message says how.
@@ -286,23 +327,87 @@ class Poses:
             xyxy=self.boxes.copy(),
             confidence=self.scores.copy(),
             class_id=class_ids.copy(),
+            tracker_id=None if self.ids is None else self.ids.copy(),
             data={"class_name": names.copy()},
         )
         # Older versions refuse (0, K, 2), their own nobody is (0, 0, 2).
         return sv.KeyPoints(**fields) if len(self) else sv.KeyPoints.empty(), detections
 
-    def draw(self, frame: Frame, *, threshold: float = VISIBLE, boxes: bool = True, labels: bool = True) -> Frame:
+    def to_dataframe(self) -> Any:
+        """``pandas.DataFrame``, a row per person: id, class, score, box, and x, y and confidence of each keypoint.
+
+        Raises:
+            DeviceError: pandas is not installed; the message says how.
+        """
+        from .formats.pose_files import dataframe
+
+        return dataframe(self)
+
+    def save(self, path: str | os.PathLike[str], frame: Frame | None = None) -> None:
+        """Write these people to a file, whole or not at all, in the form that its name ends in: ``.json``
+        (:meth:`to_dict`), ``.csv``, ``.txt`` (labels to train YOLO on), ``.html``, or a picture of ``frame`` with them
+        drawn on it.
+
+        Raises:
+            InputError: the name ends otherwise, it cannot be written, or the frame is not the one they were found in.
+        """
+        from .formats.pose_files import save
+
+        save(self, os.fspath(path) if isinstance(path, os.PathLike) else path, frame)
+
+    def _repr_html_(self) -> str:
+        """A table, which notebooks show."""
+        from .formats.pose_files import page
+
+        return page(self)
+
+    def draw(self, frame: Frame, **style: Unpack[Style]) -> Frame:
         """A copy of ``frame`` with these people drawn on it.
 
         Args:
             frame: (height, width, 3) uint8, BGR; the frame the poses were found in.
-            threshold: least confidence of a keypoint that is drawn.
-            boxes: draw the box of each person.
-            labels: write the score at the box.
+            style: as of :func:`trtpose.draw.draw`: ``threshold, boxes, labels, line_width, radius, colors``.
 
         Raises:
             InputError: the frame is not such an array, or of another size.
         """
         from .draw import draw
 
-        return draw(frame, self, threshold=threshold, boxes=boxes, labels=labels)
+        return draw(frame, self, **style)
+
+    plot = draw
+
+    def show(self, frame: Frame, **style: Unpack[Style]) -> None:
+        """Show ``frame`` with these people in a window until a key is pressed; in a notebook, below the cell.
+
+        Raises:
+            InputError: as :meth:`draw`.
+            DeviceError: there is no window to be had; the message says why.
+        """
+        from .formats.pose_files import in_notebook
+
+        drawn = self.draw(frame, **style)
+        if in_notebook(drawn):
+            return
+        from ._window import Window
+
+        window = Window("trtpose", "Poses.show")
+        window.show(drawn, wait=True)
+        window.close()
+
+
+def poses_of(arrays: tuple[Any, ...], spec: ModelSpec) -> Poses:
+    """What the native side found in one frame: its arrays in the order of the fields, the frame's (height, width), and
+    whether it saw that all numbers are as :class:`Poses` wants them, which are then not looked at again.
+
+    Raises:
+        InputError: they are not.
+    """
+    boxes, scores, class_ids, keypoints, shape, sound = arrays
+    if not sound:
+        return Poses(boxes=boxes, scores=scores, class_ids=class_ids, keypoints=keypoints, shape=shape, spec=spec)
+    poses = object.__new__(Poses)
+    poses.__dict__.update(
+        boxes=boxes, scores=scores, class_ids=class_ids, keypoints=keypoints, shape=shape, spec=spec, ids=None
+    )
+    return poses

@@ -16,16 +16,25 @@ from ._checks import file_path, shown
 from ._files import read_bounded
 from .errors import ModelError
 
-__all__ = ["LAYOUTS", "METADATA_KEY", "ModelSpec"]
+__all__ = ["LAYOUTS", "METADATA_KEY", "PLACEMENTS", "ROUNDINGS", "SIZINGS", "ModelSpec"]
 
 LAYOUTS = ("heads", "heads5d", "decoded", "channels_first", "final")
+"""Of the family ``anchor_grid``."""
+
+PLACEMENTS = ("center", "top_left")
+ROUNDINGS = ("nearest", "down")
+SIZINGS = ("fit", "height", "stretch")
+"""What the form of an input may be, its usual one first."""
+
 METADATA_KEY = "trtpose"
 """Key of the spec in ONNX ``metadata_props`` and in an engine file's header; also the version field of the JSON."""
 
 DEFAULT_FAMILY = "anchor_grid"
 """The family of a spec that names none."""
 
-_VERSION = 1
+# Who reads only the first takes no notice of a form of input, so that a spec with another than the usual one is of the
+# second (cpp/src/model/model_spec.cpp).
+_VERSION, _FORM_VERSION = 1, 2
 _MAX_SPEC = 16 << 20  # as the native reader (cpp/src/model/limits.hpp)
 
 
@@ -34,10 +43,10 @@ class ModelSpec:
     """How to feed a network and how to read what it returns.
 
     Attributes:
-        layout: one of :data:`LAYOUTS`, see ``docs/conventions.md``.
+        layout: one of :data:`LAYOUTS`, see ``docs/conventions.md``; of the family ``anchor_grid`` alone.
         imgsz: height and width in pixels the network was made for; the default size of a dynamic one.
-        strides: input pixels per grid cell, one per output for ``heads`` and ``heads5d``; for the other layouts the
-            largest says which multiples are valid input sizes.
+        strides: input pixels per grid cell, one per output for ``heads`` and ``heads5d``; for the other layouts and
+            families the largest says which multiples are valid input sizes.
         anchors: for ``heads`` and ``heads5d``, per stride the (width, height) of each anchor in input pixels.
         outputs: names of the output tensors in stride order; empty means the order of the file.
         names: class names.
@@ -47,18 +56,22 @@ class ModelSpec:
         color, mean, std, pad: the input is ``(pixel - mean) / std`` per channel in ``color`` order, planar float;
             the letterbox border has the grey value ``pad``.
         name: what the model is called.
-        extra: keys that this version does not know.
+        extra: the family's own keys, and those that this version does not know.
         family: which networks it is one of, a folder of :mod:`trtpose.families`.
+        placement, rounding, sizing: one each of :data:`PLACEMENTS`, :data:`ROUNDINGS` and :data:`SIZINGS`: where the
+            scaled frame lies in the input, how its sides are rounded, and whether it is scaled to fit, to the height
+            alone, with the width of the input following the frame, or each side for itself.
 
     Raises:
         ModelError: a field is of the wrong type or inconsistent; the message names it.
     """
 
-    layout: str
-    imgsz: tuple[int, int]
-    strides: tuple[int, ...]
-    names: tuple[str, ...]
-    kpt_shape: tuple[int, int]
+    # What is needed has defaults that the native check refuses, since `layout`, which stands first, is not always.
+    layout: str = ""
+    imgsz: tuple[int, int] = (0, 0)
+    strides: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    kpt_shape: tuple[int, int] = (0, 0)
     anchors: tuple[tuple[tuple[float, float], ...], ...] = ()
     outputs: tuple[str, ...] = ()
     kpt_names: tuple[str, ...] = ()
@@ -70,8 +83,11 @@ class ModelSpec:
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     pad: int = 114
     name: str = ""
-    extra: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}), compare=False)
+    extra: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}), hash=False)
     family: str = DEFAULT_FAMILY
+    placement: str = PLACEMENTS[0]
+    rounding: str = ROUNDINGS[0]
+    sizing: str = SIZINGS[0]
 
     def __post_init__(self) -> None:
         name, extra = cast("tuple[Any, Any]", (self.name, self.extra))
@@ -114,8 +130,8 @@ class ModelSpec:
 
     @property
     def max_stride(self) -> int:
-        """Largest stride in pixels: input height and width must be multiples of it."""
-        return max(self.strides)
+        """Largest stride in pixels: input height and width must be multiples of it; 1 without strides."""
+        return max(self.strides, default=1)
 
     @property
     def final(self) -> bool:
@@ -139,7 +155,15 @@ class ModelSpec:
         family = cast("Any", self.family)
         if isinstance(family, str) and family == DEFAULT_FAMILY:
             del known["family"]
-        return {METADATA_KEY: _VERSION, **known, **self.extra}
+        elif not known["anchors"]:
+            del known["anchors"]
+        if not known["layout"]:
+            del known["layout"]
+        version = _FORM_VERSION
+        if all(known[key] == usual for key, usual in _USUAL_FORM.items()):
+            version = _VERSION
+            known = {key: value for key, value in known.items() if key not in _USUAL_FORM}
+        return {METADATA_KEY: version, **known, **self.extra}
 
     def to_json(self, indent: int | None = None) -> str:
         """:meth:`to_dict` as a JSON text."""
@@ -173,7 +197,7 @@ class ModelSpec:
     def from_json(cls, text: str | bytes, *, source: str = "model spec") -> ModelSpec:
         """Parse a JSON text; errors as :meth:`from_dict`."""
         try:
-            values: Any = json.loads(text)
+            values: Any = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, source))
         except TypeError:
             raise ModelError(f"{source}: a model spec is the text of a JSON object, this is {shown(text)}") from None
         except (ValueError, RecursionError) as error:
@@ -197,6 +221,20 @@ class ModelSpec:
         except OSError as error:
             raise ModelError(f"{path}: cannot read the model spec ({error.strerror})") from None
         return cls.from_json(text, source=str(path))
+
+
+def _object(pairs: list[tuple[str, Any]], source: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ModelError: it has a key twice, of which the other would be passed over.
+    """
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ModelError(f"{source}: {shown(key)} stands there twice; leave one of them")
+        values[key] = value
+    return values
 
 
 def _check(fields: Mapping[str, Any], source: str) -> None:
@@ -265,5 +303,10 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "pad": _whole,
     "name": _text,
     "family": _text,
+    "placement": _text,
+    "rounding": _text,
+    "sizing": _text,
 }
 """How a field of plain JSON types becomes an attribute."""
+
+_USUAL_FORM = {"placement": PLACEMENTS[0], "rounding": ROUNDINGS[0], "sizing": SIZINGS[0]}

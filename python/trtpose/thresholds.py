@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypedDict, cast
 
 from . import _core
@@ -53,7 +54,7 @@ class Thresholds:
         choice(self.nms, "nms", ("iou", "oks"))
         _core.check_thresholds(self.native)
 
-    @property
+    @cached_property
     def native(self) -> tuple[float, float, int, bool, bool]:
         """In the order of the fields of the native struct; the last is whether NMS goes by OKS."""
         conf, iou = real(self.conf, "conf"), real(self.iou, "iou")
@@ -71,7 +72,7 @@ class Thresholds:
             if name not in self.__dataclass_fields__:
                 raise TypeError(f"unexpected keyword argument {name!r}")
         given = {name: value for name, value in cast("dict[str, Any]", changes).items() if value is not None}
-        return Thresholds(**{**self.__dict__, **given}) if given else self
+        return replace(self, **given) if given else self
 
 
 def checked(thresholds: Any) -> Thresholds:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import onnx
     from typing_extensions import Unpack
 
+    from ..families.family import Heads
     from .onnx_model import Shapes
     from .tensorrt_api import Library
 
@@ -118,7 +119,7 @@ def graft(
 
     result: onnx.ModelProto = type(model)()
     result.CopyFrom(model)
-    heads = _heads(result.graph, spec, name)
+    heads = _renamed(result.graph, _heads(result.graph, spec, name))
     _refuse_taken_names(result.graph, name)
     frozen = {**dataclasses.asdict(kept), "conf": float(kept.conf), "iou": float(kept.iou)}
     sized = dataclasses.replace(spec, imgsz=_imgsz(result.graph, spec, shapes, name))
@@ -142,6 +143,17 @@ def _stated_spec(model: onnx.ModelProto) -> ModelSpec:
     if spec is None:
         raise ModelError(f"{name}: carries no model spec; give one")
     return spec
+
+
+def _renamed(graph: onnx.GraphProto, heads: list[str]) -> list[str]:
+    """The heads, of which none is called as an output of the plugin is."""
+    names = {head: f"network_{head}" if head in OUTPUTS else head for head in heads}
+    for node in graph.node:
+        node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [names.get(tensor, tensor) for tensor in node.output]
+    for entry in (*graph.output, *graph.value_info):
+        entry.name = names.get(entry.name, entry.name)
+    return [names[head] for head in heads]
 
 
 def _refuse_taken_names(graph: onnx.GraphProto, name: str) -> None:
@@ -210,23 +222,41 @@ def _heads(graph: onnx.GraphProto, spec: ModelSpec, name: str) -> list[str]:
     missing = [head for head in heads if head not in outputs]
     if missing or len(heads) != expected.count:
         raise ModelError(
-            f"{name}: the graph's outputs are {', '.join(outputs) or 'none'}, where layout {spec.layout} needs "
+            f"{name}: the graph's outputs are {', '.join(outputs) or 'none'}, where {_reading(spec)} needs "
             f"{', '.join(missing) or expected.count}; check the model spec"
         )
-    for head in heads:
+    for index, head in enumerate(heads):
         kind = outputs[head].type.tensor_type
         if kind.elem_type not in (0, 1, 10):  # unknown, FLOAT, FLOAT16
             raise ModelError(f"{name}: output {head} is neither float32 nor float16")
         if not kind.HasField("shape"):
             continue
         dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim]
-        if len(dims) != expected.rank or dims[expected.axis] not in (-1, expected.width):
-            shown = "x".join("?" if dim < 0 else str(dim) for dim in dims)
-            raise ModelError(
-                f"{name}: output {head} is {shown}, layout {spec.layout} of {spec.classes} class(es) and "
-                f"{spec.keypoints} keypoints has {expected.width} in dimension {expected.axis}; check the model spec"
-            )
+        _check_head(f"{name}: output {head}", dims, expected, index, spec)
     return heads
+
+
+def _reading(spec: ModelSpec) -> str:
+    """What the outputs are read as."""
+    return f"layout {spec.layout}" if spec.layout else f"family {spec.family}"
+
+
+def _shown(dims: Sequence[int]) -> str:
+    return "x".join("?" if dim < 0 else str(dim) for dim in dims)
+
+
+def _check_head(what: str, dims: list[int], expected: Heads, index: int, spec: ModelSpec) -> None:
+    """See that an output is one that the plugin reads."""
+    whose = f"{_reading(spec)} of {spec.classes} class(es) and {spec.keypoints} keypoints"
+    if expected.shapes:
+        wanted = expected.shapes[index]
+        pairs = zip(dims, wanted, strict=True) if len(dims) == len(wanted) else [(0, 1)]
+        if any(-1 not in (one, other) and one != other for one, other in pairs):
+            raise ModelError(f"{what} is {_shown(dims)}, {whose} has {_shown(wanted)}; check the model spec")
+    elif len(dims) != expected.rank or dims[expected.axis] not in (-1, expected.width):
+        raise ModelError(
+            f"{what} is {_shown(dims)}, {whose} has {expected.width} in dimension {expected.axis}; check the model spec"
+        )
 
 
 def _imgsz(graph: onnx.GraphProto, spec: ModelSpec, shapes: Shapes | None, name: str) -> tuple[int, int]:
@@ -240,7 +270,7 @@ def _imgsz(graph: onnx.GraphProto, spec: ModelSpec, shapes: Shapes | None, name:
     if family_of(spec).heads(spec).sized:
         return spec.imgsz
     raise ModelError(
-        f"{name}: layout {spec.layout} does not say how large the input is, and the plugin must know; build it for one "
+        f"{name}: {_reading(spec)} does not say how large the input is, and the plugin must know; build it for one "
         "size, or export raw heads"
     )
 

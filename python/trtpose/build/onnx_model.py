@@ -28,6 +28,7 @@ __all__ = [
     "OnnxModel",
     "Shapes",
     "fix_shapes",
+    "has_whole_weights_alone",
     "is_half",
     "is_quantised",
     "load",
@@ -208,6 +209,12 @@ def _constants(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 def is_quantised(proto: onnx.ModelProto) -> bool:
     """Whether the graph has Q/DQ pairs."""
     return any(node.op_type in _PAIRS for node in proto.graph.node)
+
+
+def has_whole_weights_alone(proto: onnx.ModelProto) -> bool:
+    """Whether weights are stored as whole numbers, and activations are floating-point ones."""
+    kinds = {node.op_type for node in proto.graph.node}
+    return "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
 
 
 def is_half(proto: onnx.ModelProto) -> bool:

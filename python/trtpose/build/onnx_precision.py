@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -83,6 +84,12 @@ def _in_int8_or_float(resolved: Resolved, options: Options, report: Say, progres
     if quantised and options.calib is not None:
         raise InputError(f"{model.path}: has Q/DQ pairs and needs no calibration; leave --calib out")
     if quantised and asked != "int8":
+        if onnx_model.has_whole_weights_alone(proto):
+            raise ModelError(
+                f"{model.path}: its weights are whole numbers, and nothing else of it is; write a copy whose weights "
+                f"are plain and give that: trtpose export {shlex.quote(str(model.path))} (Lightweight OpenPose's; of "
+                "another family give the float network that it was made from)"
+            )
         raise ModelError(
             f"{model.path}: its Q/DQ pairs make it INT8, and {asked} was asked; use --int8, or give the ONNX it "
             "was quantised from"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .._checks import file_name, file_path, flag, shown, text, whole
+from .._kinds import TIMINGS, refuse_foreign
 from .._sizes import parse_bytes, read_imgsz
 from ..errors import InputError
 from ..spec import ModelSpec
@@ -278,6 +279,12 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
     return tuple(cast("Iterable[str]", value))
 
 
+def _timings(value: Any) -> str:
+    name = file_name(value, "timing_cache")
+    refuse_foreign(Path(name), TIMINGS)
+    return name
+
+
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "calib": lambda value: file_path(value, "calib", "a folder of pictures"),
     "batch": parse_batch,
@@ -286,6 +293,6 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "workspace": lambda value: parse_bytes(value, "workspace"),
     "tactic_memory": lambda value: parse_bytes(value, "tactic_memory"),
     "compute_capability": parse_capabilities,
-    "timing_cache": lambda value: file_name(value, "timing_cache"),
+    "timing_cache": _timings,
     "keep": lambda value: _texts(value, "keep"),
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import _files, _run
+from .._kinds import ENGINE
 from ..errors import InputError, ModelError
 from . import driver as drivers
 from . import onnx_model, tensorrt_api
@@ -53,7 +54,7 @@ def resolve(source: Path, target: Path, options: Options, say: Callable[[str], N
         DeviceError: a package, the driver or the GPU is missing.
     """
     model = onnx_model.load(source, options.spec)
-    _files.check_writable(target)
+    _files.check_writable(target, ENGINE)
     driver = drivers.query()
     runtime, why = tensorrt_api.choose(options.runtime, driver)
     if why:

@@ -9,9 +9,21 @@ import threading
 from typing import Any, TextIO
 
 from .._files import check_writable, write_text
+from .._kinds import JSON
 from .._terminal import bare, escaped
 
-__all__ = ["INTERRUPTED", "Progress", "check_json", "complain", "counted", "one_line", "say", "warn", "write_json"]
+__all__ = [
+    "INTERRUPTED",
+    "Progress",
+    "check_json",
+    "complain",
+    "counted",
+    "note",
+    "one_line",
+    "say",
+    "warn",
+    "write_json",
+]
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
@@ -124,6 +136,11 @@ def complain(text: str, progress: Progress | None = None) -> None:
     _on_stderr(f"error: {text}", progress)
 
 
+def note(text: str, progress: Progress | None = None) -> None:
+    """Print on stderr what is good to know while the work goes on."""
+    _on_stderr(f"note: {text}", progress)
+
+
 def warn(text: str, progress: Progress | None = None) -> None:
     """Print on stderr what does not stop the work and changes what comes of it."""
     _on_stderr(f"warning: {text}", progress)
@@ -153,4 +170,4 @@ def write_json(path: str, value: Any) -> None:
 def check_json(path: str | None) -> None:
     """See before the work that the JSON can be written."""
     if path is not None and path != "-":
-        check_writable(path)
+        check_writable(path, JSON)

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         nonlocal found
         found += len(poses)
 
-    report = sys.stderr if "-" in (args.json, args.jsonl) else sys.stdout
+    report = sys.stderr if "-" in (args.json, args.jsonl, args.csv) else sys.stdout
     status = infer.run(args, seen=count)
     if own and not found and not args.quiet:
         say(_NOBODY, report)

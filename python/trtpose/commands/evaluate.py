@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import Any
 
+from ..errors import InputError
 from . import options
 from .console import Progress, check_json, complain, warn, write_json
 from .options import add_model, add_thresholds
-
-if TYPE_CHECKING:
-    from ..errors import InputError
+from .values import positive
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "COCO keypoint figures of a model on annotated pictures"
+SUMMARY = "COCO keypoint figures of a model on annotated pictures, or tracking figures on annotated videos"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--images", metavar="DIR", required=True, help="folder of the pictures")
     parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO keypoint annotations, JSON")
-    add_thresholds(parser, "default: 0.001, as published figures have it")
+    add_thresholds(parser, "default: 0.001, as published figures have it; 0.25 with --track")
+    options.add_tracking(
+        parser, "follow people through annotated videos, whose frames are the pictures: HOTA, MOTA, IDF1"
+    )
+    parser.add_argument(
+        "--rate", type=positive, metavar="N", help="--track: frames a second of the videos (default: 30)"
+    )
+    options.add_runs(parser)
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file; - is the standard output")
     parser.add_argument("--quiet", "-q", action="store_true", help="no table and no progress bar")
 
@@ -31,9 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     from .. import evaluate
+    from ..tracking import evaluate as tracks
 
     check_json(args.json)
-    args.conf = evaluate.CONF if args.conf is None else args.conf
+    tracker = options.tracking(args)
+    if args.conf is None and tracker is None:
+        args.conf = evaluate.CONF
+    if args.rate is not None and tracker is None:
+        raise InputError("--rate: is for --track; leave it out, or give both")
     engine = options.open_engine(args)
     failures = 0
     warnings: list[str] = []
@@ -48,7 +59,14 @@ def run(args: argparse.Namespace) -> int:
             warnings.append(text)
             warn(text, progress)
 
-        metrics = evaluate.evaluate(
+        run_it: Any = evaluate.evaluate
+        also: dict[str, Any] = {}
+        if tracker is not None:
+            run_it, also = (
+                tracks.evaluate_tracking,
+                {"method": tracker, "smooth": args.smooth, "rate": args.rate or 30.0},
+            )
+        metrics = run_it(
             engine,
             args.images,
             args.annotations,
@@ -56,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
             on_error=report,
             on_warning=note,
             progress=progress.at,
+            **also,
         )
     if args.json is not None:
         identity = {
@@ -64,8 +83,10 @@ def run(args: argparse.Namespace) -> int:
             "backend": engine.backend,
             "precision": engine.precision,
         }
-        rest = {"imgsz": list(engine.imgsz), "conf": args.conf, "warnings": warnings}
+        rest: dict[str, Any] = {"imgsz": list(engine.imgsz), "conf": engine.thresholds.conf, "warnings": warnings}
+        if tracker is not None:
+            rest["tracker"] = tracker
         write_json(args.json, {"metrics": metrics, **identity, **rest})
     if not args.quiet and args.json != "-":
-        print(evaluate.table(metrics))
+        print((evaluate if tracker is None else tracks).table(metrics))
     return 1 if failures else 0

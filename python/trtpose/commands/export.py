@@ -30,13 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout",
         choices=export_layouts(),
-        default=export_layouts()[0],
-        help="raw heads (fastest) or decoded rows (default: heads)",
+        help="raw heads (fastest) or decoded rows (default: heads, where there is a choice)",
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures per call (default: 1)")
     parser.add_argument("--dynamic-batch", action="store_true", help="accept any number of pictures")
     parser.add_argument("--dynamic", action="store_true", help="accept any number of pictures of any size")
-    parser.add_argument("--arch", metavar="NAME", help="the network of a file that does not describe itself")
+    parser.add_argument("--arch", metavar="NAME", help="network or family of a file that does not describe itself")
     parser.add_argument("--spec", metavar="FILE", help="model spec (JSON) of an .onnx that carries none")
     parser.add_argument(
         "--random", action="store_true", help="random weights in place of published ones, for benchmarks"

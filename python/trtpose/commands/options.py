@@ -6,10 +6,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from ..tracking.methods import METHODS, Method
 from .console import say
 from .values import count, fraction, size
 
@@ -22,10 +24,13 @@ __all__ = [
     "add_common",
     "add_engine",
     "add_model",
+    "add_runs",
     "add_spec",
     "add_thresholds",
+    "add_tracking",
     "open_engine",
     "thresholds",
+    "tracking",
 ]
 
 
@@ -101,10 +106,49 @@ def thresholds(args: argparse.Namespace) -> Thresholds:
     return Thresholds(**_given(args, *fields))
 
 
+def add_tracking(parser: argparse.ArgumentParser, text: str) -> None:
+    """``--track``, ``--tracker`` and ``--smooth``; ``text`` says what the first does."""
+    add = parser.add_argument
+    add("--track", action="store_true", help=text)
+    add(
+        "--tracker",
+        choices=METHODS,
+        help="--track by keypoints (oks), or by boxes with one of the package trackers (default: oks)",
+    )
+    add("--smooth", action="store_true", help="--track, and take the trembling out of keypoints (One Euro filter)")
+
+
+def tracking(args: argparse.Namespace) -> Method | None:
+    """The tracker that was asked for, if any."""
+    method: Method | None = getattr(args, "tracker", None)  # verbs without it have no such argument
+    if method is None and (getattr(args, "track", False) or getattr(args, "smooth", False)):
+        return "oks"
+    return method
+
+
+_MOST_STREAMS = 256
+"""That an engine takes."""
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """``--latency`` and ``--throughput``."""
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument(
+        "--latency", action="store_true", help="on the CPU, one batch after the other with all cores (default)"
+    )
+    one.add_argument(
+        "--throughput",
+        action="store_true",
+        help="on the CPU, as many batches at a time as there are cores, for files: each takes longer, all of them less",
+    )
+
+
 def open_engine(args: argparse.Namespace, **more: Any) -> Engine:
     """The engine that the options of :func:`add_model` and :func:`add_thresholds` describe; ``more`` is passed on."""
     import trtpose
 
+    if getattr(args, "throughput", False):
+        more["streams"] = min(args.threads or len(os.sched_getaffinity(0)), _MOST_STREAMS)
     given = _given(args, "precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget")
     engine = trtpose.Engine(
         args.model, device=args.device, rect=args.rect, thresholds=thresholds(args), **{**more, **given}

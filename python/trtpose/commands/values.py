@@ -11,7 +11,20 @@ from typing import Any, TypeVar
 from .._sizes import read_imgsz
 from ..errors import InputError
 
-__all__ = ["Sides", "checked", "count", "count_or_none", "counts", "fraction", "frames", "number", "size"]
+__all__ = [
+    "Sides",
+    "checked",
+    "count",
+    "count_or_none",
+    "counts",
+    "fraction",
+    "frames",
+    "number",
+    "positive",
+    "shard",
+    "size",
+    "whole_or_none",
+]
 
 _Value = TypeVar("_Value")
 
@@ -37,6 +50,14 @@ def number(text: str) -> float:
     return value
 
 
+def positive(text: str) -> float:
+    """Any number above 0."""
+    value = number(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
 def _whole(text: str, least: int, most: int) -> int:
     try:
         value = int(text)
@@ -56,12 +77,29 @@ def frames(text: str) -> int:
     return _whole(text, 1, 2**53)
 
 
+def whole_or_none(text: str) -> int:
+    """A port; 0 is for any."""
+    return _whole(text, 0, 65535)
+
+
 def counts(text: str) -> list[int]:
     return [count(part) for part in text.split(",")]
 
 
 def count_or_none(text: str) -> int:
     return _whole(text, 0, 1_000_000)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """``2/8``, the second of eight."""
+    part, _, whole = text.partition("/")
+    try:
+        both = int(part), int(whole)
+    except ValueError:
+        both = 0, 0
+    if not 1 <= both[0] <= both[1]:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 2/8, the second of eight")
+    return both
 
 
 def size(text: str) -> int | tuple[int, int]:

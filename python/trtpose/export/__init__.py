@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import _core, _files
 from .._checks import callbacks, choice, file_path, flag, instance, text, whole
+from .._kinds import ONNX
 from .._optional import require
 from .._run import one_run
 from .._sizes import parse_imgsz
@@ -21,6 +22,7 @@ from ..errors import InputError, ModelError
 from ..families import registry
 from ..families.family import Exported, Family, PoseNetwork, lookup, quiet
 from ..formats.metadata import metadata, stated_spec
+from ..formats.source_file import SourceFile
 from ..spec import METADATA_KEY, ModelSpec
 
 __all__ = ["Exported", "export", "export_network", "metadata"]
@@ -48,7 +50,7 @@ def export_network(
     output: str | Path,
     *,
     imgsz: int | tuple[int, int] | None = None,
-    layout: str = "heads",
+    layout: str | None = None,
     batch: int | None = 1,
     dynamic: bool = False,
     verify: bool = True,
@@ -60,7 +62,7 @@ def export_network(
         network: from ``load`` or ``random`` of its family (:mod:`trtpose.families`).
         output: where to write; whole or not at all.
         imgsz: input height and width in pixels, or the side of a square; default the spec's.
-        layout: one of its family's ``export_layouts``; ``heads`` are the raw ones and the fastest.
+        layout: one of its family's ``export_layouts``; by default the first: ``heads``, the raw ones and the fastest.
         batch: pictures per call; None for any number.
         dynamic: any number of pictures of any size that is a multiple of the largest stride.
         verify: whether to run the file and compare.
@@ -71,22 +73,24 @@ def export_network(
         ModelError: the file does not give what the network gives; nothing is left of it.
     """
     require("onnx", package="onnx", extra="export", purpose="writing ONNX")
+    from ..formats.onnx_pieces import pieces
     from ..formats.onnx_writer import OPSET, Shape
 
     say = report or quiet
     family = registry.family_of(network.spec)
-    choice(layout, "layout", family.export_layouts)
+    layout = _layout(layout, family)
     if batch is not None:
         whole(batch, "batch", 1, _MOST_BATCH)
     size = _input_size(imgsz, network.spec.imgsz, network.spec.max_stride)
     network.spec = replace(network.spec, imgsz=size)
-    _files.check_writable(output)
+    _files.check_writable(output, ONNX)
     shape = Shape(None, None, None) if dynamic else Shape(batch, *size)
     model, written = family.write(network, shape, layout)
     for key, value in metadata(written, (shape.batch, shape.height, shape.width), network.license).items():
         model.metadata_props.add(key=key, value=value)
     with _files.atomic_path(output) as temporary:
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
+        with temporary.open("wb") as file:
+            file.writelines(pieces(model))
         del model
         gc.collect()
         lines: list[str] = []
@@ -96,8 +100,18 @@ def export_network(
             height, width = (small, small) if dynamic else size
             lines = family.verify(temporary, network, written, (shape.batch or 2, 3, height, width), str(output))
     form = "any batch and size" if dynamic else f"batch {shape.batch or 'any'}, {size[0]}x{size[1]} pixels"
-    action = f"exported {network.spec.name} with layout {layout}, {form}, opset {OPSET}"
+    kind = f" with layout {layout}" if layout else ""
+    action = f"exported {network.spec.name}{kind}, {form}, opset {OPSET}"
     return Exported(Path(output), written, action, tuple(lines))
+
+
+def _layout(layout: str | None, family: Family) -> str:
+    """The layout asked for or the family's first; empty where its networks have one form."""
+    if not family.export_layouts:
+        if layout is not None:
+            raise InputError(f"layout {layout}: networks of the family {family.name} have one form; leave it out")
+        return ""
+    return family.export_layouts[0] if layout is None else choice(layout, "layout", family.export_layouts)
 
 
 @one_run
@@ -106,7 +120,7 @@ def export(
     output: str | Path | None = None,
     *,
     imgsz: int | tuple[int, int] | None = None,
-    layout: str = "heads",
+    layout: str | None = None,
     batch: int | None = 1,
     dynamic: bool = False,
     arch: str | None = None,
@@ -123,12 +137,11 @@ def export(
         output: where to write; default the source's name with the ending ``.onnx``, beside a file and in the current
             folder for a name. An ONNX source is never overwritten: its default is ``NAME.trtpose.onnx``. Only a named
             output replaces a file that trtpose did not write.
-        arch: name of the network for a checkpoint or ONNX that does not describe itself.
+        arch: name of the network, or of its family, for a checkpoint or ONNX that does not describe itself.
         spec: for an ONNX source, what is known of it.
         random: build the named network with random weights in place of published ones.
         seed: for ``random``.
-        imgsz, layout, batch, dynamic, verify, report: as :func:`export_network`; an ONNX source keeps its own size and
-            batch.
+        imgsz, layout, batch, dynamic, verify, report: as :func:`export_network`; an ONNX keeps its own size and batch.
 
     Raises:
         ModelError: the source cannot be used; the message says why.
@@ -141,7 +154,8 @@ def export(
     if path.suffix.lower() == ".onnx" and name not in catalogue:
         require("onnx", package="onnx", extra="export", purpose="reading ONNX")
         target = _output(output) or path.with_name(path.stem + ".trtpose.onnx")
-        if layout != registry.export_layouts()[0] or dynamic or imgsz is not None or batch not in (1, None) or random:
+        usual = layout in (None, registry.export_layouts()[0]) and batch in (1, None)
+        if not usual or imgsz is not None or dynamic or random:
             raise InputError(f"{path}: an ONNX keeps its size and layout; these options are for checkpoints")
         return _adopting(path, spec, arch).adopt(path, target, spec=spec, arch=arch, report=report)
     require("torch", package="torch", extra="export", purpose="exporting a checkpoint")
@@ -153,7 +167,7 @@ def export(
             lookup(catalogue, name)  # its error lists the names
         if not path.is_file():
             raise _no_checkpoint(path)
-        network = registry.family_named(arch).load(path, arch)
+        network = _loaded(path, arch)
         target = _target(output, path.with_suffix(".onnx"))
     else:
         network = _published(name, arch, report)
@@ -163,15 +177,35 @@ def export(
     )
 
 
+def _check_size(path: Path, spec: ModelSpec | None) -> None:
+    """See that a spec which is given is about a network of the size that the file has."""
+    if spec is None or not path.is_file():
+        return
+    shape = _core.read_model_file(str(path))["inputs"][0]["shape"]
+    if len(shape) != 4:
+        return  # whoever adopts it says what is wrong
+    sides = shape[1:3] if shape[3] == 3 and shape[1] != 3 else shape[2:]
+    if any(0 < side != stated for side, stated in zip(sides, spec.imgsz, strict=True)):
+        height, width = ("any" if side < 1 else side for side in sides)
+        raise ModelError(
+            f"{path}: its input takes {height}x{width} pixels, and the model spec's imgsz is {list(spec.imgsz)}, "
+            "[height, width]; the model spec does not fit this model"
+        )
+
+
 def _no_checkpoint(path: Path) -> ModelError:
-    what = "it is not a regular file; give a .pt file" if path.exists() else "check the path"
-    return ModelError(f"{path}: no such checkpoint file; {what}")
+    if not path.exists():
+        return ModelError(f"{path}: no such checkpoint file; check the path")
+    what = _files.kind_of(path.stat().st_mode)
+    remedy = "give the .pt file itself" if path.is_dir() else "write its content into a .pt file and give that"
+    return ModelError(f"{path}: is {what}, not a checkpoint file; {remedy}")
 
 
 def _check_arguments(arch: Any, spec: Any, seed: Any, report: Any, layout: Any, batch: Any, **flags: Any) -> None:
     if batch is not None:
         whole(batch, "batch", 1, _MOST_BATCH)
-    text(layout, "layout", " or ".join(registry.export_layouts()))
+    if layout is not None:
+        text(layout, "layout", " or ".join(registry.export_layouts()))
     callbacks(report=report)
     if arch is not None:
         text(arch, "arch", "a name of the catalogue")
@@ -182,7 +216,12 @@ def _check_arguments(arch: Any, spec: Any, seed: Any, report: Any, layout: Any, 
 
 
 def _output(output: Any) -> Path | None:
-    return None if output is None else file_path(output, "output")
+    """The name that was given, which says nothing else than an ONNX model."""
+    if output is None:
+        return None
+    target = file_path(output, "output")
+    _files.check_kind(target, ONNX)
+    return target
 
 
 def _target(output: str | Path | None, default: Path) -> Path:
@@ -200,13 +239,32 @@ def _target(output: str | Path | None, default: Path) -> Path:
 
 
 def _adopting(path: Path, spec: ModelSpec | None, arch: str | None) -> Family:
-    """The family that an ONNX belongs to, by what is known or the file says of itself."""
+    """The family that an ONNX belongs to, by what is known or the file says of itself.
+
+    Raises:
+        ModelError: the spec that is given is about a network of another size.
+    """
+    _check_size(path, spec)
     if spec is None:
         try:
             spec = stated_spec(_core.read_model_file(str(path))["metadata"], str(path))
         except ModelError:
             spec = None  # whoever adopts it says what is wrong
-    return registry.family_named(arch) if spec is None else registry.family_of(spec)
+    return _family(path, arch) if spec is None else registry.family_of(spec)
+
+
+def _family(path: Path, arch: str | None) -> Family:
+    """The family of a file that names none."""
+    if arch is not None:
+        return registry.family_named(arch)
+    with SourceFile(path) as file:
+        return registry.family_of_file(file)
+
+
+def _loaded(path: Path, arch: str | None) -> PoseNetwork:
+    """The network of a checkpoint."""
+    family = _family(path, arch)
+    return family.load(path, None if arch == family.name else arch)
 
 
 def _published(name: str, arch: str | None, report: Callable[[str], None] | None) -> PoseNetwork:
@@ -217,9 +275,6 @@ def _published(name: str, arch: str | None, report: Callable[[str], None] | None
     entry = lookup(family.catalogue, name)
     weights = fetch(entry, report=report)
     try:
-        network = family.load(weights, arch)
+        return family.load_published(entry, weights, arch)
     except ModelError as error:
         raise ModelError(f"{error}; delete {weights} to fetch it again") from None
-    network.spec = replace(network.spec, name=name, imgsz=(entry.imgsz, entry.imgsz))
-    network.license = entry.license
-    return network

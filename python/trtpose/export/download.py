@@ -71,12 +71,12 @@ def fetch(
     if _is_own_file(target):
         digest = sha256(target)
         _refuse_other(entry, target, digest)
-        say(f"using {target}, SHA-256 {digest}")
+        say(f"using {target}, SHA-256 {digest}{_compared(entry)}")
         return target
     check_address(url, loopback=base is not None)
     say(f"downloading {url}")
     digest = _fetched(entry, url, target, loopback=base is not None)
-    say(f"saved {target} ({target.stat().st_size} bytes), SHA-256 {digest}")
+    say(f"saved {target} ({target.stat().st_size} bytes), SHA-256 {digest}{_compared(entry)}")
     return target
 
 
@@ -100,6 +100,11 @@ def _fetched(entry: Published, url: str, target: Path, *, loopback: bool) -> str
         shown = str(reason)[:300] or type(error).__name__
         raise InputError(f"{entry.name}: the download failed ({shown}); {hint}") from None
     return digest
+
+
+def _compared(entry: Published) -> str:
+    """Whether the SHA-256 is that of the published file, where it is not."""
+    return "" if entry.sha256 else " (compared with nothing: its authors publish none)"
 
 
 def _tidy(partial: Path) -> None:

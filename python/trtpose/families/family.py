@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ..formats.onnx_writer import Shape
+    from ..formats.source_file import SourceFile
 
 __all__ = ["Exported", "Family", "Heads", "PoseNetwork", "Published", "lookup", "quiet"]
 
@@ -52,6 +53,8 @@ class Heads:
         axis: the dimension that holds what is predicted of one place.
         width: its length.
         sized: whether their shapes tell the size of the input.
+        shapes: the shape of each, -1 where it is free, where they are not alike; rank, axis and width are then those
+            of the first.
     """
 
     count: int
@@ -59,6 +62,7 @@ class Heads:
     axis: int
     width: int
     sized: bool
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 class Published(Protocol):
@@ -136,7 +140,7 @@ class Family(ABC):
 
     Attributes:
         name: as the key ``family`` of a model spec.
-        export_layouts: layouts that its networks can be exported with, the default first.
+        export_layouts: layouts that its networks can be exported with, the default first; none where there is one form.
     """
 
     name: ClassVar[str]
@@ -151,6 +155,15 @@ class Family(ABC):
         """Its published networks by name."""
         return {}
 
+    def claims(self, file: SourceFile) -> bool:
+        """Whether an ONNX file or a checkpoint that says nothing of a family is one of its networks.
+
+        Be strict: what nobody claims goes to the first family, what two claim is refused. A ``ModelError`` while the
+        file is read means no.
+        """
+        del file
+        return False
+
     def load(self, path: Path, arch: str | None = None) -> PoseNetwork:
         """Read a checkpoint and build its network; ``arch`` names the network where the file does not.
 
@@ -160,6 +173,13 @@ class Family(ABC):
         """
         del arch
         raise ModelError(f"{path}: no checkpoints of the family {self.name} are read; give an ONNX of it")
+
+    def load_published(self, entry: Published, weights: Path, arch: str | None = None) -> PoseNetwork:
+        """The network of an entry of the catalogue, out of its published weights; errors as :meth:`load`."""
+        network = self.load(weights, arch)
+        network.spec = replace(network.spec, name=entry.name, imgsz=(entry.imgsz, entry.imgsz))
+        network.license = entry.license
+        return network
 
     def random(self, name: str, seed: int) -> PoseNetwork:
         """A network of the catalogue with random weights.

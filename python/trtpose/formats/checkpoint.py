@@ -65,6 +65,14 @@ class Module:
         for child in self.children.values():
             yield from child.walk()
 
+    def named_tensors(self) -> dict[str, Tensor]:
+        """Every parameter and buffer by its dotted place in the network."""
+        return {
+            f"{module.path}.{name}" if module.path else name: tensor
+            for module in self.walk()
+            for name, tensor in module.tensors.items()
+        }
+
     def find(self, path: str) -> Module | None:
         """The module at a dotted path below this one, or None."""
         module: Module | None = self
@@ -145,6 +153,10 @@ class Checkpoint:
             return self._open_stream(file)
         if b"ONNX" in start or start[:1] == b"\x08":
             raise ModelError(f"{self.path}: this looks like ONNX, not a checkpoint; give the file the ending .onnx")
+        if start[4:] == b"TFL3":
+            raise ModelError(
+                f"{self.path}: this is TensorFlow Lite; convert it to ONNX first, for example with tf2onnx"
+            )
         if tarfile.is_tarfile(file):
             raise ModelError(
                 f"{self.path}: the tar format of PyTorch before 0.2 is not supported; load and save it once with a "
@@ -163,6 +175,9 @@ class Checkpoint:
                 raise ModelError(
                     f"{self.path}: this is TorchScript, a compiled program; the checkpoint it came from is needed"
                 )
+            inside = next((name for name in names if name.endswith(".onnx")), None)
+            if inside is not None:
+                raise ModelError(f"{self.path}: no checkpoint but an archive: unpack its {inside!r} and give that")
             raise ModelError(f"{self.path}: the archive holds no data.pkl; it is no PyTorch checkpoint")
         root = pickles[0][: -len("data.pkl")]
         if f"{root}constants.pkl" in names:

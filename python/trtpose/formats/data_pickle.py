@@ -376,6 +376,14 @@ class DataPickle:
             self._fill(result, list(cast("list[Any]", pair)))
         return result
 
+    def _counted(self, arguments: tuple[Any, ...]) -> dict[Any, Any]:
+        """A Counter, which schedules of learning rates keep their milestones in: the dictionary it is made of."""
+        counts = arguments[0] if arguments else {}
+        if len(arguments) > 1 or not isinstance(counts, dict):
+            raise self._fail("its pickle counts something that is no dictionary; the checkpoint is refused")
+        self._work.spend(len(cast("dict[Any, Any]", counts)))
+        return dict(cast("dict[Any, Any]", counts))
+
     def _make_set(self, arguments: tuple[Any, ...]) -> set[Any]:
         items = arguments[0] if arguments else []
         if len(arguments) > 1 or not isinstance(items, (list, tuple)):
@@ -468,6 +476,7 @@ _CALLS: dict[str, Callable[[DataPickle, tuple[Any, ...]], Any]] = {
     "torch._utils._rebuild_tensor": DataPickle._tensor,  # pyright: ignore[reportPrivateUsage]
     "torch._utils._rebuild_parameter": DataPickle._parameter,  # pyright: ignore[reportPrivateUsage]
     "collections.OrderedDict": DataPickle._ordered,  # pyright: ignore[reportPrivateUsage]
+    "collections.Counter": DataPickle._counted,  # pyright: ignore[reportPrivateUsage]
     "builtins.set": DataPickle._make_set,  # pyright: ignore[reportPrivateUsage]
     "builtins.frozenset": DataPickle._make_set,  # pyright: ignore[reportPrivateUsage]
     "builtins.getattr": DataPickle._bound,  # pyright: ignore[reportPrivateUsage]

@@ -15,6 +15,7 @@ from .. import _core
 from .._checks import file_name
 from .._optional import require
 from ..errors import ModelError
+from .onnx_pieces import pieces
 
 if TYPE_CHECKING:
     import onnx
@@ -62,7 +63,7 @@ def checked(model: onnx.ModelProto, source: str) -> OnnxBytes:
         ModelError: as :func:`read`.
     """
     try:
-        data: bytes = model.SerializeToString(deterministic=True)
+        data = b"".join(pieces(model))
     except ValueError as error:  # protobuf ends at 2 GiB
         raise ModelError(f"{source}: the model cannot be written ({error})") from None
     _core.check_onnx(data, source)
@@ -88,14 +89,15 @@ def parse(content: OnnxBytes, *, extra: str, purpose: str) -> onnx.ModelProto:
         raise ModelError(f"{content.source}: cannot be read as ONNX ({short(error)}); export it again") from None
 
 
-def runtime_session(content: OnnxBytes, *, extra: str, purpose: str, arena: bool = True) -> Any:
+def runtime_session(content: OnnxBytes, *, extra: str, purpose: str, planned: bool = True) -> Any:
     """The model in ONNX Runtime on the CPU.
 
     Args:
         content: the model.
         extra: of trtpose, that brings the package onnxruntime.
         purpose: what it is needed for.
-        arena: whether memory is kept for the next run.
+        planned: whether memory is laid out before a run from what the one before took: less work for networks of few
+            outputs, and a second copy of everything where most tensors are outputs.
 
     Raises:
         ModelError: ONNX Runtime does not take it.
@@ -105,7 +107,7 @@ def runtime_session(content: OnnxBytes, *, extra: str, purpose: str, arena: bool
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors arrive as exceptions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores may be shared
-    options.enable_cpu_mem_arena = arena
+    options.enable_mem_pattern = planned
     try:
         # Without the fallback, which prints and tries the same provider again.
         return ort.InferenceSession(content.data, options, providers=["CPUExecutionProvider"], enable_fallback=0)

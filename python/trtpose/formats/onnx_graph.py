@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -166,6 +167,23 @@ class Graph:
         except (ValueError, TypeError) as error:
             raise _inconsistent(f"constant {name}: {error}") from None
 
+    def shapes(self, pictures: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The shapes of tensors, as far as inference gets, for an input of the shape ``pictures``."""
+        bare = _without_weights(self.model)
+        for entry in bare.graph.input:
+            if entry.name == self.inputs[0]:
+                for dim, length in zip(entry.type.tensor_type.shape.dim, pictures, strict=True):
+                    dim.dim_value = length
+        for entry in bare.graph.output:
+            entry.type.tensor_type.ClearField("shape")  # what a file says of them may be of another input
+        del bare.graph.value_info[:]
+        found: dict[str, tuple[int, ...]] = {}
+        for entry in _values(_inferred(bare)):
+            tensor = entry.type.tensor_type
+            if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+                found[entry.name] = tuple(dim.dim_value for dim in tensor.shape.dim)
+        return found
+
     def follows_pictures(self) -> list[bool]:
         """For each node whether it computes on the pictures, rather than on shapes and constants alone."""
         live = set(self.inputs)
@@ -216,8 +234,12 @@ def _inconsistent(why: str) -> ModelError:
     return ModelError(f"the ONNX graph is not consistent ({why}); export the network again")
 
 
-def _types(model: onnx.ModelProto) -> dict[str, int]:
-    """Element types by inference on a copy without the large weights."""
+_SMALL = 64
+"""Numbers of a constant that may be a shape, axes or scales, which inference reads."""
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose large weights are inputs."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -231,24 +253,32 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     graph.input.extend(source.input)
     graph.output.extend(source.output)
     known = {entry.name for entry in source.input}
-    types: dict[str, int] = {}
     for tensor in source.initializer:
-        types[tensor.name] = tensor.data_type
         if tensor.name in known:
             continue
-        # Small ones may be shapes and axes, which inference reads.
-        if tensor.data_type in (TensorProto.INT64, TensorProto.INT32) or len(tensor.dims) == 0:
+        if tensor.data_type in (TensorProto.INT64, TensorProto.INT32) or math.prod(tensor.dims) <= _SMALL:
             graph.initializer.append(tensor)
         else:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    return bare
+
+
+def _inferred(bare: onnx.ModelProto) -> onnx.GraphProto:
+    import onnx
+
     try:
-        inferred = onnx.shape_inference.infer_shapes(bare)
+        return onnx.shape_inference.infer_shapes(bare).graph
     except Exception as error:  # onnx has no common base class for its exceptions
         raise _inconsistent((str(error).strip().splitlines() or [""])[0][:200]) from None
-    for entry in _values(inferred.graph):
+
+
+def _types(model: onnx.ModelProto) -> dict[str, int]:
+    """Element types by inference on a copy without the large weights."""
+    types: dict[str, int] = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    for entry in _values(_inferred(_without_weights(model))):
         if entry.type.HasField("tensor_type"):
             types[entry.name] = entry.type.tensor_type.elem_type
-    for node in source.node:
+    for node in model.graph.node:
         _guess_types(node, types)
     return types
 

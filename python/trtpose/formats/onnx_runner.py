@@ -30,11 +30,14 @@ class Runner:
         self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, pictures: Array) -> list[Array]:
-        """Run a batch, N x 3 x H x W."""
+        """Run a batch, N x 3 x H x W. Numbers in half precision become and were float32, as an engine has them."""
+        half = pictures.dtype == np.float32 and self.input.type == "tensor(float16)"
+        fed = pictures.astype(np.float16) if half else pictures
         try:
-            return cast("list[Array]", self._session.run(None, {self.input.name: pictures}))
+            found = cast("list[Array]", self._session.run(None, {self.input.name: fed}))
         except Exception as error:
             raise ModelError(f"{self._source}: ONNX Runtime cannot run it ({onnx_file.short(error)})") from None
+        return [values.astype(np.float32) if values.dtype == np.float16 else values for values in found]
 
 
 def sample_pictures(shape: tuple[int, int, int, int], seed: int) -> dict[str, Array]:

@@ -56,7 +56,10 @@ def _cache_file(source: Source, pictures: Pictures, cache: bool | str | Path) ->
         "model": source.digest,
         "pictures": pictures.digests,
         "size": source.size,
-        "letterbox": [source.spec.color, source.spec.mean, source.spec.std, source.spec.pad],
+        "letterbox": [
+            *(source.spec.color, source.spec.mean, source.spec.std, source.spec.pad),
+            *(source.spec.placement, source.spec.rounding, source.spec.sizing),
+        ],
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     return folder / f"{name}.npz"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ModelError
 from ..formats import onnx_graph as graphs
 from ..formats.onnx_graph import Graph, label
-from .fp16_rules import FLOAT, FLOAT16, LARGEST, SMALLEST_NORMAL, UNCOUNTED, counts, opset_of, stay_in_fp32
+from ..formats.opset import opset_of, raised
+from .fp16_rules import FLOAT, FLOAT16, LARGEST, SMALLEST_NORMAL, UNCOUNTED, counts, stay_in_fp32
 from .fp16_writer import Writer, copy_node
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def to_fp16(model: onnx.ModelProto, *, keep: Collection[str] = (), keep_heads: b
     work.CopyFrom(model)
     quantised = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in work.graph.node)
     if quantised and opset_of(work) < _QDQ_OPSET:
-        work = _raise_opset(work)
+        work = raised(work, _QDQ_OPSET, "Q/DQ with FP16 scales")
     _tidy(work)
     graph = Graph(work)
     reasons = stay_in_fp32(graph, keep, keep_heads)
@@ -157,25 +157,6 @@ def converted(model: onnx.ModelProto, *, keep: Collection[str] = (), keep_heads:
                 readers = [label(graph.nodes[i]) for i in graph.readers.get(name, [])]
                 found[name] = [label(node), *readers]
     return found
-
-
-def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    from onnx import version_converter
-
-    try:
-        raised = version_converter.convert_version(model, _QDQ_OPSET)
-    except Exception as error:  # onnx has no common base class for its exceptions
-        line = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ModelError(
-            f"Q/DQ with FP16 scales needs opset {_QDQ_OPSET}, and this graph of opset {opset_of(model)} cannot be "
-            f"raised to it ({line}); export the network with opset {_QDQ_OPSET}"
-        ) from None
-    del raised.metadata_props[:]
-    raised.metadata_props.extend(model.metadata_props)
-    raised.producer_name, raised.producer_version = model.producer_name, model.producer_version
-    raised.doc_string = model.doc_string
-    raised.ir_version = max(raised.ir_version, 9)  # the IR of opset 19
-    return raised
 
 
 def _tidy(model: onnx.ModelProto) -> None:

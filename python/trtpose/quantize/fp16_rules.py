@@ -10,6 +10,7 @@ import numpy as np
 
 from ..formats import onnx_graph as graphs
 from ..formats.onnx_graph import Graph, label, matches
+from ..formats.opset import opset_of
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +24,6 @@ __all__ = [
     "allows_fp16",
     "counts",
     "formal_of",
-    "opset_of",
     "schema_of",
     "stay_in_fp32",
 ]
@@ -35,10 +35,6 @@ SMALLEST_NORMAL = 2.0**-14
 """Below this FP16 loses digits; a set of weights all below it is kept in FP32."""
 
 FLOAT, FLOAT16 = 1, 10  # TensorProto.FLOAT, .FLOAT16
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
 
 
 UNCOUNTED = frozenset({"Cast", "Constant", "DequantizeLinear", "QuantizeLinear", "Shape", "Size"})

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ..errors import ModelError
 from ..formats import onnx_graph as graphs
 from ..formats.onnx_graph import Graph, unique_name
-from .fp16_rules import FLOAT, FLOAT16, allows_fp16, formal_of, opset_of, schema_of
+from ..formats.opset import opset_of
+from .fp16_rules import FLOAT, FLOAT16, allows_fp16, formal_of, schema_of
 
 if TYPE_CHECKING:
     import onnx

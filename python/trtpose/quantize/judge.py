@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ from .. import _run, check
 from .._files import describe, read_bounded
 from ..engine import Engine
 from ..errors import InputError
-from ..evaluate import MAX_ANNOTATIONS, evaluate
+from ..evaluate import evaluate, find_picture
+from ..formats.annotations import MAX_ANNOTATIONS, load
 from ..sources import is_picture, read_picture
 from ..spec import ModelSpec
 from .pictures import LEAST, Pictures, spread
@@ -24,13 +26,17 @@ from .source import Source
 if TYPE_CHECKING:
     from ..results import Poses
 
-__all__ = ["AgreementJudge", "ApJudge", "Judge", "Measurement", "judge_for"]
+__all__ = ["AgreementJudge", "ApJudge", "Judge", "Measurement", "beside_float", "judge_for"]
 
 MEASURED = 200
 """Pictures a network is measured on at most."""
 
 _CONF = 0.25
 """Confidence from which on the judged network may find a pose again."""
+
+
+_TIMED = 5
+"""Pictures that the network is timed on where evaluating does not tell."""
 
 
 Warn = Callable[[str], None]
@@ -61,15 +67,20 @@ class _Options:
         return Engine(model, device="cpu", spec=self.spec, imgsz=self.size)
 
 
-class Judge:
+class Judge(ABC):
     """Measures networks; ``kind`` says by what."""
 
     kind = ""
-    pictures = 0
+    paths: list[Path]
 
+    @property
+    def pictures(self) -> int:
+        """How many it runs over."""
+        return len(self.paths)
+
+    @abstractmethod
     def measure(self, model: Path) -> Measurement:
         """Run a network over the pictures."""
-        raise NotImplementedError
 
 
 class ApJudge(Judge):
@@ -100,19 +111,25 @@ class ApJudge(Judge):
         self._options = _Options(spec, size)
         self._images = images
         self._annotations = _subset(annotations, limit, folder)
-        self.pictures = len(json.loads(self._annotations.read_bytes()).get("images", []))
+        self.paths = [find_picture(images, name) for _, name in load(self._annotations, spec).images]
 
     def measure(self, model: Path) -> Measurement:
         engine = self._options.open(model)
-        times: list[float] = []
         metrics = evaluate(
             engine,
             self._images,
             self._annotations,
             on_warning=None if self._on_warning is None else self._warn,
-            progress=lambda _done, _total: times.append(engine.timings.get("network", 0.0)),
         )
-        return Measurement(100 * metrics["AP"], float(np.median(times)), metrics)
+        return Measurement(100 * metrics["AP"], self._milliseconds(engine), metrics)
+
+    def _milliseconds(self, engine: Engine) -> float:
+        """Of the network for one picture: evaluating has several under way, whose times say nothing of one."""
+        times: list[float] = []
+        for path in [path for path in self.paths if path.is_file()][:_TIMED]:
+            engine.infer(read_picture(path))
+            times.append(engine.timings["network"])
+        return float(np.median(times)) if times else float("nan")
 
     def _warn(self, text: str) -> None:
         if text not in self._said:
@@ -122,7 +139,7 @@ class ApJudge(Judge):
 
 
 def _subset(annotations: Path, limit: int, folder: Path) -> Path:
-    """The annotations of ``limit`` pictures; the file itself if it has no more, or is wrong: evaluating says how."""
+    """The annotations of ``limit`` pictures; the file itself if it has no more, or is wrong: loading says how."""
     try:
         _run.reads(annotations)
         data: Any = json.loads(read_bounded(annotations, MAX_ANNOTATIONS))
@@ -138,8 +155,11 @@ def _subset(annotations: Path, limit: int, folder: Path) -> Path:
         return annotations
     every = cast("list[dict[str, Any]]", images)
     chosen = [every[i] for i in spread(len(every), limit)]
-    known = {entry.get("id") for entry in chosen}
-    rest = [entry for entry in coco.get("annotations", []) if entry.get("image_id") in known]
+    try:
+        known = {entry.get("id") for entry in chosen}
+        rest = [entry for entry in coco.get("annotations", []) if entry.get("image_id") in known]
+    except (AttributeError, TypeError):
+        return annotations
     target = folder / "annotations.json"
     target.write_text(json.dumps({**coco, "images": chosen, "annotations": rest}))
     return target
@@ -158,34 +178,59 @@ class AgreementJudge(Judge):
 
     def __init__(self, spec: ModelSpec, size: tuple[int, int], reference: Path, pictures: list[Path]) -> None:
         self._options = _Options(spec, size)
-        self._paths = pictures
-        self.pictures = len(pictures)
+        self.paths = pictures
         self._poses: list[Poses] = []
         self._reference = reference
         self._side = check.Side("float", "openvino", "cpu", "f32", "f32", size)
 
     def measure(self, model: Path) -> Measurement:
+        frames, milliseconds = self._both(model)
+        return Measurement(_likeness(frames), milliseconds, _details(self._compared(frames)))
+
+    def compare(self, model: Path) -> check.Agreement:
+        """What ``trtpose check`` says of a network in INT8 beside the float one, on these pictures."""
+        return self._compared(self._both(model)[0])
+
+    def _compared(self, frames: list[tuple[str, Poses, Poses]]) -> check.Agreement:
+        return check.compare(frames, self._side, self._side, limits=check.Limits(check.TOLERANCES["int8"]))
+
+    def _both(self, model: Path) -> tuple[list[tuple[str, Poses, Poses]], float]:
         poses, milliseconds = self._run(model)
         if not self._poses:
             self._poses = poses if model == self._reference else self._run(self._reference)[0]
-        frames = [(str(path), a, b) for path, a, b in zip(self._paths, self._poses, poses, strict=True)]
-        agreement = check.compare(frames, self._side, self._side, limits=check.Limits(tolerance_px=0.0))
-        details = {
-            "poses": float(agreement.poses),
-            "found": float(agreement.matched),
-            "extra": float(agreement.extra),
-            **{f"keypoint_px_{name}": float(v) for name, v in asdict(agreement.keypoint_px).items() if name != "count"},
-        }
-        return Measurement(_likeness(frames), milliseconds, details)
+        return [(str(path), a, b) for path, a, b in zip(self.paths, self._poses, poses, strict=True)], milliseconds
 
     def _run(self, model: Path) -> tuple[list[Poses], float]:
         engine = self._options.open(model)
         poses: list[Poses] = []
         times: list[float] = []
-        for path in self._paths:
+        for path in self.paths:
             poses.extend(engine.infer(read_picture(path), conf=_CONF))
             times.append(engine.timings["network"])
         return poses, float(np.median(times))
+
+
+def _details(agreement: check.Agreement) -> dict[str, float]:
+    """Figures of a comparison for a report."""
+    return {
+        "poses": float(agreement.poses),
+        "found": float(agreement.matched),
+        "extra": float(agreement.extra),
+        **{f"keypoint_px_{name}": float(v) for name, v in asdict(agreement.keypoint_px).items() if name != "count"},
+    }
+
+
+def beside_float(source: Source, judge: Judge, model: Path) -> tuple[dict[str, float], tuple[str, ...]]:
+    """How far a network's poses are from the float network's, whatever it was judged by.
+
+    Returns:
+        Figures, and what ``trtpose check`` has against it on the same pictures.
+    """
+    if not isinstance(judge, AgreementJudge):
+        there = [path for path in judge.paths if path.is_file()]
+        judge = AgreementJudge(source.spec, source.size, source.path, there)
+    agreement = judge.compare(model)
+    return _details(agreement), agreement.problems
 
 
 def _likeness(frames: list[tuple[str, Poses, Poses]]) -> float:

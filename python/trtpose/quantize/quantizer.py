@@ -16,7 +16,7 @@ from ..formats.onnx_graph import CONVOLUTIONS, label
 from . import ranges
 from .calibration import histograms
 from .fp16 import to_fp16
-from .judge import judge_for
+from .judge import beside_float, judge_for
 from .options import Options, OptionValues
 from .pictures import Pictures, open_pictures
 from .placement import candidates, place
@@ -132,6 +132,9 @@ def _quantise(
         search = Search(variants, judge, options.allowed_drop, options.sensitivity, annotated, say, tick)
         floating = search.run()
         final = variants.build(floating, written=True)
+        beside: tuple[dict[str, float], tuple[str, ...]] = ({}, ())
+        if judge is not None and search.steps:
+            beside = beside_float(source, judge, variants.file(floating))
     if options.fp16:
         final = to_fp16(final).model
     with _files.atomic_path(target) as temporary:
@@ -153,7 +156,11 @@ def _quantise(
         convolutions=sum(node.op_type == "Conv" for node in source.graph.nodes),
         cached=cached,
         note=search.note,
+        beside_float=beside[0],
+        check_problems=beside[1],
     )
+    for line in report.agreement_lines():
+        say(line)
     return QuantizeResult(target, final, report)
 
 

@@ -8,14 +8,16 @@ is kept, and the histograms of two tensors can be compared bin by bin.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from ..errors import ModelError
 from ..formats import onnx_file
 from ..formats.onnx_file import short
@@ -63,23 +65,22 @@ class Histogram:
         Returns:
             Whether all were finite; if not, nothing is added.
         """
-        flat = values.reshape(-1)
-        if not flat.size:
+        if not values.size:
             return True
-        largest = float(max(flat.max(), -flat.min()))
+        flat = np.ascontiguousarray(values, np.float32).reshape(-1)
+        largest = _core.largest_magnitude(flat)
         if not math.isfinite(largest):
             return False
         # An odd step visits every column of a map whose width is a power of two.
         step = flat.size // _SAMPLE | 1
-        sample = np.abs(flat[::step])
-        self.seen += sample.size
+        self.seen += -(-flat.size // step)
         if largest == 0:
             return True
         self.largest = max(self.largest, largest)
         self._fit(largest)
         assert self.exponent is not None
-        index = (sample * np.float32(2.0**-self.exponent)).astype(np.int32)
-        self.counts += np.bincount(np.minimum(index, BINS - 1), minlength=BINS)
+        # The largest lies within the last bin, and the product with a power of two is exact.
+        _core.count_magnitudes(flat, step, 2.0**-self.exponent, self.counts)
         return True
 
     def _fit(self, largest: float) -> None:
@@ -155,9 +156,8 @@ def _divergence(bins: NDArray[np.float64], stop: int) -> float:
 
 
 def _session(model: onnx.ModelProto, source: str) -> Any:
-    # Memory is freed at once rather than kept for the next run: the outputs are large.
     content = onnx_file.checked(model, source)
-    return onnx_file.runtime_session(content, extra="quantize", purpose="calibration", arena=False)
+    return onnx_file.runtime_session(content, extra="quantize", purpose="calibration", planned=False)
 
 
 def _run(session: Any, feed: dict[str, NDArray[np.float32]], source: str) -> list[NDArray[Any]]:
@@ -167,29 +167,74 @@ def _run(session: Any, feed: dict[str, NDArray[np.float32]], source: str) -> lis
         raise ModelError(f"{source}: ONNX Runtime cannot run it ({short(error)}); check imgsz and batch") from None
 
 
-def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str], reduced: bool) -> onnx.ModelProto:
-    """The model with other outputs: the tensors, or the largest magnitude and the size of each."""
+@contextlib.contextmanager
+def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str], reduced: bool) -> Generator[onnx.ModelProto]:
+    """The model itself with other outputs for a while: the tensors, or the largest magnitude and the size of each."""
     import onnx
     from onnx import TensorProto, helper
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.output[:]
-    for number, name in enumerate(tensors):
-        if not reduced:
-            copy.graph.output.append(helper.make_tensor_value_info(name, _FLOAT, None))
-            continue
-        magnitude, largest, size = (f"trtpose/{kind}/{number}" for kind in ("abs", "max", "size"))
-        copy.graph.node.extend(
-            [
-                helper.make_node("Abs", [name], [magnitude]),
-                helper.make_node("ReduceMax", [magnitude], [largest], keepdims=0),
-                helper.make_node("Size", [name], [size]),
-            ]
-        )
-        copy.graph.output.append(helper.make_tensor_value_info(largest, _FLOAT, []))
-        copy.graph.output.append(helper.make_tensor_value_info(size, TensorProto.INT64, []))
-    return copy
+    graph, nodes = model.graph, len(model.graph.node)
+    own = onnx.GraphProto()
+    own.output.extend(graph.output)
+    del graph.output[:]
+    try:
+        for number, name in enumerate(tensors):
+            if not reduced:
+                graph.output.append(helper.make_tensor_value_info(name, _FLOAT, None))
+                continue
+            magnitude, largest, size = (f"trtpose/{kind}/{number}" for kind in ("abs", "max", "size"))
+            graph.node.extend(
+                [
+                    helper.make_node("Abs", [name], [magnitude]),
+                    helper.make_node("ReduceMax", [magnitude], [largest], keepdims=0),
+                    helper.make_node("Size", [name], [size]),
+                ]
+            )
+            graph.output.append(helper.make_tensor_value_info(largest, _FLOAT, []))
+            graph.output.append(helper.make_tensor_value_info(size, TensorProto.INT64, []))
+        yield model
+    finally:
+        del graph.node[nodes:]
+        del graph.output[:]
+        graph.output.extend(own.output)
+
+
+class _Runner:
+    """The network with tensors as its outputs, whose memory the next run of the same size uses again."""
+
+    def __init__(self, graph: Graph, tensors: Sequence[str], source: str) -> None:
+        with _with_outputs(graph.model, tensors, reduced=False) as model:
+            self._session = _session(model, source)
+        self._graph, self._tensors, self._source = graph, tensors, source
+        self._size: tuple[int, ...] = ()
+        self._room: list[NDArray[np.float32]] = []
+
+    def __call__(self, data: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """The tensors for an input; they are good until the next call."""
+        if data.shape != self._size:
+            self._room = []
+            self._size, self._room = data.shape, self._room_for(data.shape)
+        if self._room:
+            try:
+                self._session.run_with_iobinding(self._binding(data))
+                return [*self._room]
+            except Exception:  # sizes that depend on the picture; what else is wrong is said below
+                self._room = []
+        return _run(self._session, {self._graph.inputs[0]: data}, self._source)
+
+    def _room_for(self, size: tuple[int, ...]) -> list[NDArray[np.float32]]:
+        """Where the tensors go; none where inference does not tell their sizes."""
+        shapes = self._graph.shapes(size)
+        if any(name not in shapes for name in self._tensors):
+            return []
+        return [np.empty(shapes[name], np.float32) for name in self._tensors]
+
+    def _binding(self, data: NDArray[np.float32]) -> Any:
+        binding = self._session.io_binding()
+        binding.bind_cpu_input(self._graph.inputs[0], data)
+        for name, room in zip(self._tensors, self._room, strict=True):
+            binding.bind_output(name, "cpu", 0, np.float32, room.shape, room.ctypes.data)
+        return binding
 
 
 def _fixed_batch(graph: Graph) -> int:
@@ -221,7 +266,8 @@ def maxima(
     """
     result = dict.fromkeys(tensors, 0.0)
     inner = [name for name in tensors if name not in graph.inputs]
-    session = _session(_with_outputs(graph.model, inner, reduced=True), source)
+    with _with_outputs(graph.model, inner, reduced=True) as model:
+        session = _session(model, source)
     done = 0
     for real, data in batches(graph, pictures, batch):
         outputs = _run(session, {graph.inputs[0]: data}, source)
@@ -260,10 +306,10 @@ def collect(
     parts = _parts(graph, inner, pictures, source, batch, budget)
     done = 0
     for number, part in enumerate(parts):
-        session = _session(_with_outputs(graph.model, part, reduced=False), source)
+        runner = _Runner(graph, part, source)
         for real, data in batches(graph, pictures, batch):
             # Named, so that each can go as soon as it is counted.
-            outputs = _run(session, {graph.inputs[0]: data}, source)
+            outputs = runner(data)
             for position, name in enumerate(part):
                 values = outputs[position]
                 outputs[position] = np.empty(0)
@@ -299,12 +345,16 @@ def _parts(
 
 
 def sizes(graph: Graph, tensors: Sequence[str], data: NDArray[np.float32], source: str) -> dict[str, int]:
-    """How many numbers each tensor has for the input ``data``."""
-    if not tensors:
-        return {}
-    session = _session(_with_outputs(graph.model, tensors, reduced=True), source)
-    outputs = _run(session, {graph.inputs[0]: data}, source)
-    return {name: int(size) for name, size in zip(tensors, outputs[1::2], strict=True)}
+    """How many numbers each tensor has for the input ``data``: by inference, and by a run where that does not tell."""
+    inferred = graph.shapes(data.shape)
+    found = {name: math.prod(inferred[name]) for name in tensors if name in inferred}
+    unknown = [name for name in tensors if name not in found]
+    if unknown:
+        with _with_outputs(graph.model, unknown, reduced=True) as model:
+            session = _session(model, source)
+        outputs = _run(session, {graph.inputs[0]: data}, source)
+        found.update((name, int(size)) for name, size in zip(unknown, outputs[1::2], strict=True))
+    return {name: found[name] for name in tensors}
 
 
 def pack(histograms: Mapping[str, Histogram]) -> dict[str, NDArray[Any]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,10 @@ class Report:
         convolutions: how many there are.
         cached: whether the ranges came from an earlier run.
         note: what could not be done, in a sentence.
+        beside_float: how far the written network's poses are from the float network's, whatever ``kind`` is: ``poses``
+            of score 0.5 and more, those ``found`` again, ``extra`` ones, ``keypoint_px_median``, ``keypoint_px_p95``
+            and ``keypoint_px_worst`` in pixels of the frame; empty where nothing was measured.
+        check_problems: what ``trtpose check`` has against it on the same pictures, by its own limits.
     """
 
     model: str
@@ -100,6 +105,8 @@ class Report:
     convolutions: int
     cached: bool = False
     note: str = ""
+    beside_float: Mapping[str, float] = field(default_factory=dict[str, float])
+    check_problems: tuple[str, ...] = ()
 
     @property
     def final(self) -> Step | None:
@@ -110,6 +117,25 @@ class Report:
     def within(self) -> bool | None:
         """Whether it loses no more than it may; None where nothing was measured."""
         return None if self.final is None else self.final.loss <= self.max_drop
+
+    def agreement_lines(self) -> list[str]:
+        """What became of the poses, in sentences, and where ``trtpose check`` judges otherwise, why."""
+        found = self.beside_float
+        if not found:
+            return []
+        lines = [
+            f"beside the float network: {found['found']:.0f} of {found['poses']:.0f} poses of score 0.5 and more are "
+            f"found again, and {found['extra']:.0f} others; keypoints are {found['keypoint_px_median']:.2f} px off in "
+            f"the median and {found['keypoint_px_p95']:.2f} px in the 95th percentile"
+        ]
+        if self.check_problems and self.within:
+            measure = "AP" if self.kind == "AP" else "agreement in points"
+            lines.append(
+                f"trtpose check would not pass it on these pictures ({'; '.join(self.check_problems)}): it counts "
+                f"pixels and poses one by one, while {measure}, by which it was accepted, weighs an error by the "
+                "person's size; for what check asks leave more layers floating, by a smaller --max-drop or by --keep"
+            )
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -145,14 +171,8 @@ class Report:
                     f"{step.milliseconds:.2f} |"
                 )
             lines.append("")
-            if self.kind == "agreement":
-                found = self.final.details
-                lines += [
-                    f"Of {found['poses']:.0f} poses of score 0.5 and more {found['found']:.0f} are found again, and "
-                    f"{found['extra']:.0f} others; keypoints are {found['keypoint_px_median']:.2f} px off in the "
-                    f"median and {found['keypoint_px_p95']:.2f} px in the 95th percentile.",
-                    "",
-                ]
+            for line in self.agreement_lines():
+                lines += [line[0].upper() + line[1:] + ".", ""]
         if any(group.loss is not None for group in self.groups):
             lines += ["| group alone in INT8 | GMACs | lost | in the end |", "| --- | ---: | ---: | --- |"]
             for group in self.groups:

@@ -11,12 +11,14 @@ from typing import Any
 
 from .. import _files, _run
 from .._checks import file_name, file_path
+from .._kinds import ONNX
 from .._sizes import parse_imgsz
 from ..errors import InputError, ModelError
 from ..formats import onnx_file
 from ..formats import onnx_graph as graphs
 from ..formats.metadata import find_spec
 from ..formats.onnx_graph import Graph
+from ..formats.opset import opset_of, raised
 from ..spec import ModelSpec
 from .placement import candidates
 
@@ -44,7 +46,7 @@ class Source:
 
     Attributes:
         path: its file.
-        graph: its nodes.
+        graph: its nodes, of an older operator set than INT8 can be written in raised to one that is new enough.
         spec: how to read its outputs.
         size: height and width of the input in pixels.
         digest: SHA-256 of the file with the weights of files beside it, hexadecimal.
@@ -65,14 +67,17 @@ def open_source(path: str | Path, spec: ModelSpec | Mapping[str, Any] | str | Pa
     digest = hashlib.sha256(content.data).hexdigest()
     model = graphs.parsed(content)
     del content
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
-        raise ModelError(f"{where}: is quantised already; give the float network it was made from")
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-    if opset < _OPSET:
+    kinds = {node.op_type for node in model.graph.node}
+    if "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds:
         raise ModelError(
-            f"{where}: opset {opset} has no scale per channel; export the network with opset {_OPSET} or newer"
+            f"{where}: its weights are whole numbers already; give the float network it was made from, or what trtpose "
+            "export makes of it where that is Lightweight OpenPose's"
         )
+    if kinds & {"QuantizeLinear", "DequantizeLinear"}:
+        raise ModelError(f"{where}: is quantised already; give the float network it was made from")
     try:
+        if opset_of(model) < _OPSET:
+            model = raised(model, _OPSET, "a scale per channel")
         graph = Graph(model)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
@@ -110,7 +115,7 @@ def target_for(source: Source, output: str | Path | None, ending: str) -> Path:
         InputError: that is the float network itself or another input, or cannot be written.
     """
     target = file_path(output, "output") if output is not None else source.path.with_name(f"{source.path.stem}{ending}")
-    _files.check_writable(target)
+    _files.check_writable(target, ONNX)
     return target
 
 

@@ -7,27 +7,35 @@ import contextlib
 import datetime as dt
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .._files import atomic_path, cannot_write
-from ..errors import InputError
+from .._files import atomic_path, cannot_write, discard
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..results import Poses
     from ..sources import Frame
+    from ..thresholds import Thresholds
 
 __all__ = ["JsonStream", "entry_of", "head_of"]
 
 
-def head_of(engine: Engine) -> dict[str, Any]:
-    """What ran."""
-    return {
+def head_of(
+    engine: Engine, how: Mapping[str, Any] | None = None, *, thresholds: Thresholds | None = None
+) -> dict[str, Any]:
+    """What ran: ``how`` has what the engine does not know, ``thresholds`` those that are not its own."""
+    kept = engine.thresholds if thresholds is None else thresholds
+    head = {
         "model": str(engine.model),
         "device": engine.device,
         "backend": engine.backend,
         "precision": engine.precision,
+        "imgsz": list(engine.imgsz),
+        "thresholds": {"conf": float(kept.conf), "iou": float(kept.iou), "max_det": int(kept.max_det)}
+        | {"agnostic": bool(kept.agnostic), "nms": kept.nms},
     }
+    return {**head, **(how or {})}
 
 
 def entry_of(frame: Frame, poses: Poses) -> dict[str, Any]:
@@ -46,7 +54,7 @@ def entry_of(frame: Frame, poses: Poses) -> dict[str, Any]:
 class JsonStream:
     """The file of ``infer --json``, written as the run goes so that a long video needs no memory; whole or absent."""
 
-    def __init__(self, path: str, engine: Engine) -> None:
+    def __init__(self, path: str, engine: Engine, *, how: Mapping[str, Any] | None = None) -> None:
         self._path = path
         self._stack = contextlib.ExitStack()
         if path == "-":
@@ -54,7 +62,7 @@ class JsonStream:
         else:
             temporary = self._stack.enter_context(atomic_path(path))
             self._file = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
-        self._write(json.dumps(head_of(engine))[:-1] + ', "images": [')
+        self._write(json.dumps(head_of(engine, how))[:-1] + ', "images": [')
         self._first = True
 
     def _write(self, text: str) -> None:
@@ -79,12 +87,12 @@ class JsonStream:
                 # Written out here, where a full disk can still be told; closing would try again.
                 self._write_out()
         except BaseException:
-            self._discard()
+            discard(self._stack)
             raise
         if error[0] is None:
             self._stack.close()
         else:
-            self._discard()
+            discard(self._stack)
 
     def _write_out(self) -> None:
         try:
@@ -93,9 +101,3 @@ class JsonStream:
             raise
         except OSError as error:
             raise cannot_write(self._path, error) from error
-
-    def _discard(self) -> None:
-        """Close without leaving a file; the error that led here is the one to report."""
-        problem = InputError("discarded")
-        with contextlib.suppress(InputError, OSError):
-            self._stack.__exit__(InputError, problem, None)

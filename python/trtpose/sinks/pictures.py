@@ -12,13 +12,18 @@ from .. import _run
 from .._files import write_bytes
 from .._opencv import encode
 from ..errors import InputError
-from ..sources import PICTURES, VIDEOS, Frame, Sources
+from ..sources import Frame, Sources
+from .names import result_names
 from .video import Video
 
 __all__ = ["FormatError", "Pictures"]
 
 
 _KEPT_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+def _endings(suffix: str) -> tuple[str, str]:
+    return suffix if suffix.lower() in _KEPT_SUFFIXES else ".png", ".mp4"
 
 
 class FormatError(InputError):
@@ -35,60 +40,58 @@ class Pictures:
         self._folder = folder
         self._sources = sources
         # Of each source the name of a picture, and that of a video; both where the source has yet to tell.
-        self._names: list[tuple[str, str]] = []
-        taken: set[str] = set()
-        videos = set(VIDEOS)
-        for number, name in enumerate(sources.names):
-            path = Path(name.replace("://", "_").rstrip("/")) if "://" in name else Path(name)
-            suffix = path.suffix.lower()
-            video = sources.is_video(number)
-            stem = path.stem if suffix in videos or video is False or suffix in PICTURES else path.name
-            still = path.suffix if suffix in _KEPT_SUFFIXES else ".png"
-            endings = {True: (".mp4", ".mp4"), False: (still, still), None: (still, ".mp4")}[video]
-            stem = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in stem)[:150] or "frame"
-            # Compared without case: some file systems do not tell a.jpg and A.jpg apart.
-            chosen, count = stem, 0
-            while any((chosen + ending).lower() in taken for ending in endings):
-                count += 1
-                chosen = f"{stem}_{count}"
-            taken |= {(chosen + ending).lower() for ending in endings}
-            self._names.append((chosen + endings[0], chosen + endings[1]))
+        self._names = result_names(sources, _endings)
         for name in dict.fromkeys(name for names in self._names for name in names):
             target = folder / name
             _run.promise(target, follow=False)
             if target.is_dir():
                 raise InputError(f"{target}: is a folder where a result would be written; choose another --out")
-        self._video: Video | None = None
+        # Those being written, by the number of their source.
+        self._videos: dict[int, Video] = {}
 
-    def add(self, frame: Frame, drawn: NDArray[Any]) -> None:
-        """Write a frame with the poses drawn on it, (height, width, 3) uint8, BGR.
+    def add_to_video(self, frame: Frame, drawn: NDArray[Any]) -> None:
+        """Write a frame of a video with the poses drawn on it, (height, width, 3) uint8, BGR.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        if frame.position not in self._videos:
+            source = self._sources.video_file(frame.position)
+            target = self._target(frame)
+            self._videos[frame.position] = Video(target, drawn.shape[1], drawn.shape[0], frame, source)
+        self._videos[frame.position].add(drawn, frame)
+
+    def encoded(self, frame: Frame, drawn: NDArray[Any]) -> bytes:
+        """The file of a picture with the poses drawn on it, (height, width, 3) uint8, BGR. From any thread.
 
         Raises:
             FormatError: the format of this picture cannot hold it; others can still be written.
-            InputError: the file cannot be written.
         """
-        target = self._folder / self._names[frame.position][frame.is_video]
-        if frame.is_video:
-            if self._video is None or self._video.target != target:
-                self.end_video()
-                source = self._sources.video_file(frame.position)
-                self._video = Video(target, drawn.shape[1], drawn.shape[0], frame, source)
-            self._video.add(drawn, frame)
-            return
+        target = self._target(frame)
         data = encode(target.suffix.lower(), drawn)
         if data is None:
             raise FormatError(
                 f"{target}: a picture of {drawn.shape[1]}x{drawn.shape[0]} pixels cannot be written in this format"
             )
-        write_bytes(target, data, follow=False)
+        return data
 
-    def end_video(self) -> list[str]:
-        """Close the video being written, if there is one, and give it its name; what :meth:`Video.close` says."""
-        video, self._video = self._video, None
+    def write(self, frame: Frame, data: bytes) -> None:
+        """Write what :meth:`encoded` made of a picture.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        write_bytes(self._target(frame), data, follow=False)
+
+    def _target(self, frame: Frame) -> Path:
+        return self._folder / self._names[frame.position][frame.is_video]
+
+    def end_video(self, position: int) -> list[str]:
+        """Close the video of a source, if one is being written, and give it its name; what :meth:`Video.close` says."""
+        video = self._videos.pop(position, None)
         return [] if video is None else video.close()
 
-    def drop_video(self) -> None:
-        """Leave nothing of the video being written, if there is one."""
-        video, self._video = self._video, None
-        if video is not None:
-            video.drop()
+    def drop_videos(self) -> None:
+        """Leave nothing of the videos being written."""
+        while self._videos:
+            self._videos.popitem()[1].drop()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._files import atomic_path, cannot_write
+from .._files import atomic_path, cannot_write, discard
 from .._opencv import cv2
 from .._pyav import open_input, require_av
 from ..errors import InputError
@@ -67,7 +67,7 @@ class Video:
                 self._container = self._av.open(f"file:{self._path}", "w", format="mp4")
                 self._stream = self._add_stream()
         except BaseException:
-            self._abandon()
+            discard(self._stack)
             raise
         self._add_sound(like, source)
         reformatter = self._av.video.reformatter.VideoReformatter
@@ -224,9 +224,4 @@ class Video:
             self._container.close()
         if self._sound is not None:
             self._sound.close()
-        self._abandon()
-
-    def _abandon(self) -> None:
-        problem = InputError("discarded")
-        with contextlib.suppress(InputError):
-            self._stack.__exit__(InputError, problem, None)
+        discard(self._stack)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .batches import batches
-from .frame import Frame
+from .frame import Batch, Counters, Frame
 from .pictures import MAX_PIXELS, PICTURES, decode_picture, is_picture, read_picture
 from .plan import VIDEOS
 from .sources import Sources
@@ -13,6 +13,8 @@ __all__ = [
     "MAX_PIXELS",
     "PICTURES",
     "VIDEOS",
+    "Batch",
+    "Counters",
     "Frame",
     "Sources",
     "batches",

@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .decoders import Undrawn
+
 __all__ = ["Capture", "OpenError", "Shot"]
 
 
@@ -27,13 +29,13 @@ class Shot:
     """One decoded frame.
 
     Attributes:
-        image: (height, width, 3) uint8, BGR, turned as the container says.
+        image: (height, width, 3) uint8, BGR, turned as the container says; or, not converted yet, NV12.
         time: seconds from the start of the source.
         duration: seconds it is shown, where known.
         origin: seconds on the container's own clock where ``time`` is 0.
     """
 
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | Undrawn
     time: float
     duration: float | None = None
     origin: float = 0.0

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..nv12 import Nv12
+from .decoders import Undrawn
 
-__all__ = ["Frame"]
+__all__ = ["Batch", "Counters", "Frame"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +22,8 @@ class Frame:
     """One frame of a run, or the reason why there is none.
 
     Attributes:
-        image: (height, width, 3) uint8, BGR, turned as the file says; None where ``error`` is set.
+        image: (height, width, 3) uint8, BGR, turned as the file says; None where ``error`` is set. Of a frame that the
+            decoder gave as NV12 it is made when it is first asked for, and not to be written to.
         source: path, address (without password) or name of what it came from.
         index: number of the frame within its source, from 0.
         is_video: whether the source is a video, camera or stream.
@@ -37,6 +41,7 @@ class Frame:
         sound: whether there is sound beside the pictures of a video.
         arrived: when a frame of a camera or stream was read, in seconds since 1970 (UTC); None for others.
         origin: seconds on the container's own clock where ``time`` is 0.
+        undrawn: what a decoder gave as NV12; ``image`` is made of it.
     """
 
     image: NDArray[np.uint8] | None
@@ -56,3 +61,65 @@ class Frame:
     sound: bool = False
     origin: float = 0.0
     arrived: float | None = None
+    undrawn: Undrawn | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.undrawn is not None:
+            object.__delattr__(self, "image")  # so that it is asked for below, once
+
+    def __getattr__(self, name: str) -> Any:
+        undrawn: Undrawn | None = self.__dict__.get("undrawn")
+        if name != "image" or undrawn is None:
+            raise AttributeError(f"a Frame has no {name}")
+        image = undrawn.image()
+        object.__setattr__(self, "image", image)
+        return image
+
+    @property
+    def given(self) -> NDArray[np.uint8] | Nv12 | None:
+        """What an engine takes: NV12 where the decoder gave it, else the image."""
+        return self.image if self.undrawn is None else self.undrawn.nv12
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its pixels, as the decoder gave them."""
+        if self.undrawn is not None:
+            return self.undrawn.nbytes
+        return 0 if self.image is None else self.image.nbytes
+
+
+@dataclass
+class Batch:
+    """Frames that are run together.
+
+    Attributes:
+        frames: of one or several sources; only the last may have ``error`` set.
+        ended: numbers (:attr:`Frame.position`) of the videos, cameras and streams whose last frame has been given out.
+    """
+
+    frames: list[Frame] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What has become of one source so far.
+
+    Attributes:
+        source: its name.
+        read: frames that were read and decoded.
+        dropped: those of them that gave way to newer ones.
+        reconnects: how often it was there again after it broke off.
+        age: seconds from when a frame was read to when its result was there, the median of the last 256; None before
+            the first. What the camera, the network and its buffers took before is not in it.
+        trouble: why there are no frames now; empty where there are.
+        ended: whether no more of it will be read.
+    """
+
+    source: str
+    read: int = 0
+    dropped: int = 0
+    reconnects: int = 0
+    age: float | None = None
+    trouble: str = ""
+    ended: bool = False

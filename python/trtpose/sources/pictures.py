@@ -9,14 +9,14 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _paint, _run
 from .._checks import instance, whole
-from .._files import describe
+from .._files import describe, kind_of
 from .._opencv import cv2, decode, decode_file
 from ..errors import InputError
 from .density import least_bytes
@@ -33,6 +33,7 @@ __all__ = [
     "open_regular",
     "pixels",
     "read_picture",
+    "unreadable",
 ]
 
 
@@ -47,6 +48,8 @@ MAX_PIXELS = 1 << 28
 
 _MOST_PIXELS = 1 << 40
 """No limit that is meant is larger."""
+
+_Decoded = TypeVar("_Decoded")
 
 _MAX_FILE = 1 << 30
 _SMALL_FILE = 1 << 20
@@ -81,7 +84,9 @@ def decode_picture(data: bytes, *, name: str = "picture", max_pixels: int = MAX_
     """
     instance(data, "data", (bytes, bytearray, memoryview), "the bytes of a picture file")
     kind, head = _checked(bytes(data), name, pixels(max_pixels))
-    return _finished(_decoded(head, name), kind, head, name)
+    del data
+    readings, head = list(head.readings), replace(head, readings=())
+    return _finished(_decoded(readings, head, name), kind, head, name)
 
 
 def _checked(data: bytes, name: str, max_pixels: int) -> tuple[str, Head]:
@@ -106,44 +111,48 @@ def _checked(data: bytes, name: str, max_pixels: int) -> tuple[str, Head]:
     return kind, head
 
 
-def _decoded(head: Head, name: str) -> NDArray[np.uint8] | None:
-    """Pixels of the readings, which must be the same."""
-    if len(head.readings) > 1 and not _alike(head, name):
+def _decoded(readings: list[bytes], head: Head, name: str) -> NDArray[np.uint8] | None:
+    """Pixels of the readings, which must be the same; all but the first are let go of."""
+    if len(readings) > 1 and not _alike(readings, head, name):
         raise InputError(f"{name}: {TRUNCATED}; replace it with a whole JPEG file")
-    return _allocated(lambda: decode(head.readings[0], stored=head.turn is not None), head, name)
+    del readings[1:]
+    return _allocated(lambda: decode(readings[0], stored=head.turn is not None), head, name)
 
 
-def _alike(head: Head, name: str) -> bool:
+def _alike(readings: list[bytes], head: Head, name: str) -> bool:
     """Whether the readings hold the same pixels; no two are in memory together. Pillow judges where it can, since it
     says nothing on stderr of what it finds."""
-    for judge in (_paint.decode, decode):
-        digests: set[bytes] = set()
-        for number, reading in enumerate(head.readings):
-            image = _allocated(lambda judge=judge, reading=reading: judge(reading, stored=True), head, name)
-            if image is None and number == 0:
+    for judge in (_paint.digest, _digest):
+        digests: set[bytes | None] = set()
+        for number, reading in enumerate(readings):
+            found = _allocated(lambda judge=judge, reading=reading: judge(reading), head, name)
+            if found is None and number == 0:
                 break
-            digests.add(b"" if image is None else hashlib.blake2b(np.ascontiguousarray(image).data).digest())
-            del image
+            digests.add(found)
         if digests:
             return len(digests) == 1
     return True
 
 
-def _allocated(decoder: Callable[[], NDArray[np.uint8] | None], head: Head, name: str) -> NDArray[np.uint8] | None:
-    """Pixels as stored where the container turns them, else as EXIF says; None where there are none."""
+def _digest(data: bytes) -> bytes | None:
+    image = decode(data, stored=True)
+    return None if image is None else hashlib.blake2b(np.ascontiguousarray(image).data).digest()
+
+
+def _allocated(decoder: Callable[[], _Decoded | None], head: Head, name: str) -> _Decoded | None:
+    """What a decoder makes of a picture."""
     try:
         with quiet():
-            image = decoder()
+            return decoder()
     except MemoryError:
         raise InputError(
             f"{name}: {head.width}x{head.height} pixels do not fit the memory; scale the picture down"
         ) from None
-    return None if image is None or image.size == 0 else image
 
 
 def _finished(image: NDArray[np.uint8] | None, kind: str, head: Head, name: str) -> NDArray[np.uint8]:
     """The picture as it is to be shown."""
-    if image is None:
+    if image is None or image.size == 0:
         by = "Pillow" if cv2 is None else "OpenCV"
         raise InputError(f"{name}: the {kind} data cannot be decoded, it is damaged or of a kind {by} does not read")
     return image if head.turn is None else head.turn.applied(image)
@@ -176,7 +185,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[n
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, expected a picture") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({describe(error)}); check the file and its permissions") from None
+        raise InputError(f"{path}: {unreadable(error)}") from None
     except ValueError:
         raise InputError(f"{str(path)!r}: not a valid file name") from None
 
@@ -185,18 +194,35 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
     """A picture whose file is open; where it is large beside its pixels, its bytes are not held while it is decoded."""
     data = file.read(_MAX_FILE + 1)
     kind, head = _checked(data, name, max_pixels)
-    image: NDArray[np.uint8] | None = None
-    if len(data) > max(_SMALL_FILE, head.width * head.height * 3 // 16) and head.readings == (data,):
-        plain = replace(head, readings=())
-        del data, head
-        image = _allocated(lambda: decode_file(file.fileno(), stored=plain.turn is not None), plain, name)
+    whole = len(head.readings) == 1 and head.readings[0] == data
+    large = len(data) > max(_SMALL_FILE, head.width * head.height * 3 // 16)
+    readings, head = list(head.readings), replace(head, readings=())
+    del data
+    if large and whole:
+        readings.clear()
+        image = _allocated(lambda: decode_file(file.fileno(), stored=head.turn is not None), head, name)
         if image is None:
             file.seek(0)
             return decode_picture(file.read(_MAX_FILE + 1), name=name, max_pixels=max_pixels)
-        if image.shape[:2] not in ((plain.height, plain.width), (plain.width, plain.height)):
+        if image.shape[:2] not in ((head.height, head.width), (head.width, head.height)):
             raise InputError(f"{name}: has changed while it was read; try again")
-        return _finished(image, kind, plain, name)
-    return _finished(_decoded(head, name), kind, head, name)
+        return _finished(image, kind, head, name)
+    return _finished(_decoded(readings, head, name), kind, head, name)
+
+
+class _NoFileError(OSError):
+    """Something else that has a name among files."""
+
+    def __init__(self, mode: int) -> None:
+        super().__init__(0, f"not an ordinary file but {kind_of(mode)}")
+        device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+        self.remedy = "a camera is given by its number" if device else "write its content into a file and give that"
+
+
+def unreadable(error: OSError) -> str:
+    """What is wrong with a file that could not be opened or read, and what to do."""
+    remedy = error.remedy if isinstance(error, _NoFileError) else "check the file and its permissions"
+    return f"cannot be read ({describe(error)}); {remedy}"
 
 
 def open_regular(path: str, flags: int) -> int:
@@ -207,7 +233,7 @@ def open_regular(path: str, flags: int) -> int:
         os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError
-        raise OSError(0, "not an ordinary file")
+        raise _NoFileError(mode)
     return descriptor
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from .._checks import shown
 from .._files import describe
 from ..errors import InputError
-from .pictures import is_picture
+from .lists import is_list, read_list
+from .pictures import PICTURES, is_picture
 from .web import is_web
 
-__all__ = ["STILL", "VIDEOS", "Item", "expand"]
+__all__ = ["STILL", "VIDEOS", "Item", "expand", "in_order"]
 
 
 VIDEOS = frozenset(
@@ -41,6 +42,16 @@ class Item:
     value: Any
     name: str
     position: int = 0
+
+
+def in_order(item: Item) -> bool:
+    """Whether a source waits for those before it: files, arrays, and addresses that look like a picture's."""
+    if item.kind == "web":
+        try:
+            return Path(urlsplit(item.value).path).suffix.lower() in PICTURES
+        except ValueError:
+            return True  # no address, which is said in its turn
+    return item.kind not in ("stream", "camera")
 
 
 def _public_address(address: str) -> str:
@@ -95,18 +106,29 @@ def _from_pattern(pattern: str, left_out: list[str]) -> list[Item]:
     return items
 
 
-def _camera(index: int, number: int) -> Item:
+def _camera(index: int, number: int | str) -> Item:
     if not 0 <= index <= _LAST_CAMERA:
-        raise InputError(f"source {number}: camera {shown(index)}; camera numbers go from 0 to {_LAST_CAMERA}")
+        place = number if isinstance(number, str) else f"source {number}"
+        raise InputError(f"{place}: camera {shown(index)}; camera numbers go from 0 to {_LAST_CAMERA}")
     return Item("camera", index, f"camera {index}")
 
 
-def expand(item: Any, number: int, left_out: list[str]) -> list[Item]:
+def _from_list(path: str, left_out: list[str]) -> list[Item]:
+    items: list[Item] = []
+    for line, name in read_list(path):
+        place = f"{path}, line {line}"
+        if "://" not in name and is_list(name):
+            raise InputError(f"{place}: a list within a list; name the sources themselves")
+        items += expand(name, place, left_out)
+    return items
+
+
+def expand(item: Any, number: int | str, left_out: list[str]) -> list[Item]:
     """What one item of the user's list stands for, in order.
 
     Args:
         item: as :class:`trtpose.sources.Sources` takes it.
-        number: its place in the list, for errors.
+        number: its place in the list, or that in a file, for errors.
         left_out: gets what a folder or pattern holds besides pictures and videos; folders end in ``/``.
     """
     if isinstance(item, np.ndarray):
@@ -124,11 +146,12 @@ def expand(item: Any, number: int, left_out: list[str]) -> list[Item]:
         )
     if isinstance(item, (int, np.integer)):
         return [_camera(int(item), number)]
+    place = number if isinstance(number, str) else f"source {number}"
     text = os.fspath(item)
     if not isinstance(text, str):
         text = os.fsdecode(text)
     if not text or "\0" in text:
-        raise InputError(f"source {number}: {text!r} is not a file name; give a path, an address or a camera number")
+        raise InputError(f"{place}: {text!r} is not a file name; give a path, an address or a camera number")
     scheme, separator, _ = text.partition("://")
     if separator and scheme.lower() == "file":
         text = unquote(urlsplit(text).path)
@@ -145,4 +168,6 @@ def expand(item: Any, number: int, left_out: list[str]) -> list[Item]:
         return [_camera(int(text), number)]
     if not exists and glob.has_magic(text):
         return _from_pattern(text, left_out)
+    if is_list(text):
+        return _from_list(text, left_out)
     return [_file_item(text)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the decoder thread does."""
+"""What a decoder thread does."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .._files import describe
 from ..errors import DeviceError, InputError
+from .ahead import Ahead
 from .camera import Camera
 from .capture import Capture, OpenError
-from .channel import Channel, ClosedError
+from .channel import Channel, ClosedError, Ended, Notice
+from .decoders import Undrawn
 from .frame import Frame
-from .pictures import check_array, decode_picture, open_regular, read_picture
+from .pictures import check_array, decode_picture, open_regular, read_picture, unreadable
 from .plan import STILL, Item
 from .video import Video
 from .web import fetch_picture
@@ -27,12 +28,70 @@ __all__ = ["Reader"]
 _PAUSE = 0.5
 """Seconds before a broken stream is opened again, doubled at each attempt."""
 
+_LONGEST_PAUSE = 8.0
+
+
+class _Outage:
+    """The time in which a source gives nothing; each reason is said once, and that it is over."""
+
+    def __init__(self, item: Item, channel: Channel, limit: float) -> None:
+        self._item = item
+        self._channel = channel
+        self._count = channel.count(item.position)
+        self._limit = limit
+        self._begin = time.monotonic()
+        self._said: set[str] = set()
+        self.attempts = 0
+
+    def next(self, reason: str) -> bool:
+        """Say why there is nothing and wait; whether to try again."""
+        self._channel.flows = False
+        if self.attempts >= self._limit:
+            return False
+        if not self.attempts:
+            self._begin = time.monotonic()
+        self._count.trouble = reason
+        if reason not in self._said:
+            self._said.add(reason)
+            self._channel.tell(Notice(f"{self._item.name}: {reason}; trying again"))
+        if self._channel.wait_closed(min(_PAUSE * 2.0 ** min(self.attempts, 20), _LONGEST_PAUSE)):
+            raise ClosedError
+        self.attempts += 1
+        return True
+
+    def over(self) -> None:
+        """There are frames."""
+        if self._said:
+            lasted = time.monotonic() - self._begin
+            self._channel.tell(Notice(f"{self._item.name}: is there, after {lasted:.1f} seconds without"))
+        self._said.clear()
+        self._count.trouble = ""
+        self.attempts = 0
+
 
 class Reader:
-    """What the decoder thread does."""
+    """What one decoder thread does.
+
+    Args:
+        plan: the sources that it reads, one after the other.
+        channel: where their frames go.
+        policy: ``latest`` or ``every``, for those that are live.
+        reconnect: how often in a row one that may pass is tried again.
+        max_pixels, transport, decode: as of :class:`trtpose.sources.Sources`.
+        ahead: its picture files, some of which others decode before their turn.
+    """
 
     def __init__(
-        self, plan: list[Item], channel: Channel, policy: str, reconnect: int, max_pixels: int, transport: str
+        self,
+        plan: list[Item],
+        channel: Channel,
+        policy: str,
+        reconnect: float,
+        max_pixels: int,
+        transport: str,
+        ahead: Ahead | None = None,
+        *,
+        decode: str = "cpu",
     ) -> None:
         self._plan = plan
         self._channel = channel
@@ -40,6 +99,8 @@ class Reader:
         self._reconnect = reconnect
         self._max_pixels = max_pixels
         self._transport = transport
+        self._decode = decode
+        self._ahead = ahead
 
     def run(self) -> None:
         try:
@@ -50,6 +111,9 @@ class Reader:
                     self._web(item)
                 else:
                     self._video(item)
+                self._channel.count(item.position).ended = True
+                if item.kind not in STILL:
+                    self._channel.tell(Ended(item.position))
         except ClosedError:
             pass
         except BaseException as error:
@@ -61,51 +125,50 @@ class Reader:
         start = time.perf_counter()
         image: NDArray[np.uint8] | None = None
         problem: InputError | None = None
+        elapsed = 0.0
         try:
             if item.kind == "array":
                 image = check_array(item.value, item.name)
-            else:
-                image = read_picture(item.value, max_pixels=self._max_pixels)
+            elif self._ahead is not None:
+                image, elapsed = self._ahead.take()
+            if image is None:
+                image, elapsed = read_picture(item.value, max_pixels=self._max_pixels), 0.0
         except InputError as error:
             problem = error
-        elapsed = (time.perf_counter() - start) * 1e3
+        elapsed = elapsed or (time.perf_counter() - start) * 1e3
         self._channel.put(Frame(image, item.name, error=problem, read_ms=elapsed, position=item.position))
 
     def _web(self, item: Item) -> None:
         """A picture where the address answers with one, else a stream."""
-        for attempt in range(self._reconnect + 1):
+        outage = _Outage(item, self._channel, self._reconnect)
+        while True:
             start = time.perf_counter()
             try:
                 data = fetch_picture(item.value)
             except OpenError as error:
-                if not error.passing or attempt == self._reconnect:
-                    again = f" ({attempt} more tries)" if attempt else ""
-                    problem = InputError(f"{item.name}: {error}{again}")
-                    self._channel.put(Frame(None, item.name, error=problem, position=item.position))
-                    return
-                self._pause(attempt)
-                continue
+                if error.passing and outage.next(str(error)):
+                    continue
+                again = f" ({outage.attempts} more tries)" if outage.attempts else ""
+                problem = InputError(f"{item.name}: {error}{again}")
+                self._channel.put(Frame(None, item.name, error=problem, position=item.position))
+                return
             if data is None:
-                self._video(replace(item, kind="stream"))
+                self._video(replace(item, kind="stream"), outage)
                 return
             image, problem = None, None
             try:
                 image = decode_picture(data, name=item.name, max_pixels=self._max_pixels)
             except InputError as error:
                 problem = error
+            outage.over()
             elapsed = (time.perf_counter() - start) * 1e3
             self._channel.put(Frame(image, item.name, error=problem, read_ms=elapsed, position=item.position))
             return
 
-    def _pause(self, attempts: int) -> None:
-        """Wait before another attempt, the longer the more there were."""
-        if self._channel.wait_closed(min(_PAUSE * 2.0**attempts, 8.0)):
-            raise ClosedError
-
     def _open(self, item: Item) -> Capture:
         if item.kind == "camera":
             return Camera(item.value)
-        return Video(item.value, stream=item.kind == "stream", transport=self._transport)
+        return Video(item.value, stream=item.kind == "stream", transport=self._transport, decode=self._decode)
 
     def _fail(self, item: Item, text: str, index: int, live: bool) -> None:
         error = InputError(f"{item.name}: {text}")
@@ -115,52 +178,55 @@ class Reader:
             )
         )
 
-    def _video(self, item: Item) -> None:
-        live = item.kind == "camera"
-        if item.kind == "video":
-            try:
-                os.close(open_regular(item.value, os.O_RDONLY))
-            except FileNotFoundError:
-                self._fail(item, "no such file; check the name", 0, live)
-                return
-            except OSError as error:
-                self._fail(item, f"cannot be read ({describe(error)}); check the file and its permissions", 0, live)
-                return
-        retries, index, begin = 0, 0, time.monotonic()
+    def _file_is_there(self, item: Item) -> bool:
+        try:
+            os.close(open_regular(item.value, os.O_RDONLY))
+        except FileNotFoundError:
+            self._fail(item, "no such file; check the name", 0, False)
+            return False
+        except OSError as error:
+            self._fail(item, unreadable(error), 0, False)
+            return False
+        return True
+
+    def _video(self, item: Item, outage: _Outage | None = None) -> None:
+        if item.kind == "video" and not self._file_is_there(item):
+            return
+        outage = _Outage(item, self._channel, self._reconnect) if outage is None else outage
+        live, index, begin = item.kind == "camera", 0, time.monotonic()
         while True:
-            before, problem = index, ""
             try:
                 capture = self._open(item)
             except DeviceError as error:
                 self._fail(item, str(error), index, live)
                 return
             except OpenError as error:
-                if not error.passing:
+                # A camera that was there comes back; one that never was is a wrong number.
+                if not error.passing and not (item.kind == "camera" and index):
                     self._fail(item, str(error), index, live)
                     return
-                problem = str(error)
+                problem, reason = str(error), f"cannot be opened ({error})"
             else:
                 try:
                     now = time.monotonic()
                     begin = now if index == 0 else begin
-                    index, live, done = self._read(item, capture, index, now - begin)
+                    index, live, done = self._read(item, capture, index, now - begin, outage)
+                    problem = "" if done else capture.problem()
+                    reason = f"broke off ({problem or 'the server ended it'})"
                 finally:
                     capture.close()
                 if done:
                     return
-            # Only streams come here: never opened, or broken off. One frame a connection is no stream.
-            if index > before + 1:
-                retries = 0
-            if retries >= self._reconnect:
-                self._fail(item, _given_up(index, retries, problem), index, live)
+            # Only what is live comes here: never opened, or broken off.
+            if not outage.next(reason):
+                self._fail(item, _given_up(index, outage.attempts, problem), index, live)
                 return
-            self._pause(retries)
-            retries += 1
 
-    def _read(self, item: Item, capture: Capture, index: int, late: float) -> tuple[int, bool, bool]:
+    def _read(self, item: Item, capture: Capture, index: int, late: float, outage: _Outage) -> tuple[int, bool, bool]:
         """Give out the frames of an open capture, `late` seconds after those of the first connection; the next index,
         whether it is live, whether the source is done."""
-        live = capture.live
+        live = self._channel.live = capture.live
+        first = index
         kept = Frame(
             None,
             item.name,
@@ -185,7 +251,8 @@ class Reader:
                 moment = shot.time + late if live else shot.time
                 frame = replace(
                     kept,
-                    image=shot.image,
+                    image=None if isinstance(shot.image, Undrawn) else shot.image,
+                    undrawn=shot.image if isinstance(shot.image, Undrawn) else None,
                     index=index,
                     read_ms=elapsed,
                     time=moment,
@@ -195,11 +262,14 @@ class Reader:
                 )
                 self._channel.put(frame, replace=live and self._policy == "latest")
                 index += 1
+                # One frame a connection is no stream.
+                if index == first + 2 or not live:
+                    self._back(item, first, outage)
                 start = time.perf_counter()
         except InputError as error:
             self._fail(item, str(error), index, live)
             return index, live, True
-        if item.kind == "stream" and live:
+        if item.kind != "video" and live:
             return index, live, False
         problem = capture.problem()
         if problem:
@@ -212,6 +282,12 @@ class Reader:
         text = f"{width}x{height} pixels are more than the {self._max_pixels} that are decoded"
         self._fail(item, text, index, live)
         return True
+
+    def _back(self, item: Item, index: int, outage: _Outage) -> None:
+        """A source that was away is read from this index on."""
+        if outage.attempts:
+            self._channel.count(item.position).reconnects += index > 0
+            outage.over()
 
 
 def _given_up(frames: int, retries: int, problem: str) -> str:

@@ -11,33 +11,33 @@ import os
 import threading
 import time
 
-from .channel import Channel
+from .channel import Store
 
 __all__ = ["start"]
 
 _LONGEST = 2.0
 """Seconds to wait at the end for a camera or stream that gives no frame."""
 
-_running: dict[threading.Thread, Channel] = {}
+_running: dict[threading.Thread, Store] = {}
 _ended = False
 
 
-def start(thread: threading.Thread, channel: Channel) -> None:
-    """Start a thread that reads into ``channel``, and end it with the program."""
+def start(thread: threading.Thread, store: Store) -> None:
+    """Start a thread that reads into ``store``, and end it with the program."""
     if _ended and threading.current_thread() is not threading.main_thread():
         raise SystemExit  # only daemons are left; this one ends here, without a word
     for old in [old for old in _running if not old.is_alive()]:
         _running.pop(old, None)
     thread.start()
-    _running[thread] = channel
+    _running[thread] = store
 
 
 @atexit.register
 def _end() -> None:
     global _ended
     _ended = True
-    for channel in list(_running.values()):
-        channel.close()
+    for store in list(_running.values()):
+        store.close()
     latest = time.monotonic() + _LONGEST
     for thread in list(_running):
         thread.join(max(latest - time.monotonic(), 0.0))

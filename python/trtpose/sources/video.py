@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,8 +16,10 @@ from .._opencv import cv2
 from .._pyav import open_input, require_av
 from .answers import open_failure
 from .capture import OpenError, Shot
+from .decoders import Undrawn, accelerator, undrawn
 from .display import display_turn
 from .picture_head import Turn
+from .slices import WholePictures
 
 __all__ = ["Video"]
 
@@ -30,6 +33,9 @@ are there, or what writes it does so badly."""
 _FROM_ZERO = frozenset({"matroska"})
 """Containers whose length counts from time zero, wherever the first frame is."""
 
+_IN_PARTS = frozenset({"rtsp", "rtp"})
+"""Where the slices of a picture come one by one."""
+
 _NO_ORDER = frozenset({"avi"})
 """Containers without presentation times: pictures that are reordered come out shifted by the decoder's delay."""
 
@@ -41,15 +47,16 @@ class Video:
         address: a path or an address.
         stream: whether it is an address; one that does not say its length is then live.
         transport: ``tcp`` or ``udp``, by which RTSP is asked to send.
+        decode: one of :data:`trtpose._pyav.DECODERS`.
 
     Raises:
         OpenError: it cannot be opened.
         DeviceError: there is no PyAV.
     """
 
-    def __init__(self, address: str, *, stream: bool = False, transport: str = "tcp") -> None:
+    def __init__(self, address: str, *, stream: bool = False, transport: str = "tcp", decode: str = "cpu") -> None:
         self._av = require_av("reading a video or stream")
-        self._container = self._open(address, stream, transport)
+        self._container = self._open(address, stream, transport, decode)
         self._stream = self._container.streams.best("video")
         if self._stream is None:
             self._container.close()
@@ -68,7 +75,8 @@ class Video:
         self.width, self.height = self._stream.codec_context.width, self._stream.codec_context.height
         self.sound = bool(self._container.streams.audio)
         # Frames that are decoded at once come out later by as many, which a live picture must not.
-        self._stream.thread_type = "SLICE" if self.live else "AUTO"
+        device = decode != "cpu" and self._stream.codec_context.is_hwaccel
+        self._stream.thread_type = "SLICE" if self.live or device else "AUTO"
         # Raw pictures in a row have no times but those that they come at.
         untimed = bool(self._container.format.flags & self._av.format.Flags.no_timestamps.value)
         self._by_arrival = self.live and untimed
@@ -76,6 +84,8 @@ class Video:
             self.time_base = Fraction(1, 90_000)
         self._no_order = bool(kinds & _NO_ORDER)
         self._start: int | None = None if self.live or self._no_order else self._start_ticks()
+        self._whole = WholePictures(self._av, self._stream.codec_context.name if kinds & _IN_PARTS else "")
+        self._converts = threading.Lock()
         self._reformat = self._av.video.reformatter.VideoReformatter().reformat
         self._turn: Turn | None = None
         self._read = self._bad = 0
@@ -84,7 +94,7 @@ class Video:
         self._end = 0.0
         self._failure = ""
 
-    def _open(self, address: str, stream: bool, transport: str) -> Any:
+    def _open(self, address: str, stream: bool, transport: str, decode: str) -> Any:
         begin = time.monotonic()
         options = {"rtsp_transport": transport} if address.lower().startswith(("rtsp://", "rtsps://")) else {}
         try:
@@ -94,6 +104,7 @@ class Video:
                 address if stream else f"file:{address}",
                 options=options,
                 timeout=(_OPEN_TIMEOUT, _READ_TIMEOUT),
+                **accelerator(decode),
             )
         except (self._av.FFmpegError, OSError, ValueError) as error:
             if not stream:
@@ -148,19 +159,30 @@ class Video:
         """Decoded frames; a packet that cannot be decoded is counted and left out."""
         packets = self._container.demux()
         while True:
+            begin = time.monotonic()
+            silent = False
             try:
                 packet = next(packets, None)
+                # Interrupted by the timeout FFmpeg first hands on what it held, and waits once more.
+                silent = self.live and time.monotonic() - begin >= _READ_TIMEOUT
             except (self._av.FFmpegError, OSError) as error:
                 self._failure = error.strerror or type(error).__name__
+                silent = type(error).__name__ == "ExitError"
                 packet = None
+            if silent:
+                self._failure = f"nothing came for {_READ_TIMEOUT:.0f} seconds"
+                if self.live:
+                    return  # what is held was taken before, and is not what the camera sees now
             if packet is None:
                 # Where reading failed the decoder still has some; else it is empty already.
-                yield from self._decoded(None)
+                for last in (*self._whole.rest(), None):
+                    yield from self._decoded(last)
                 return
             if packet.stream.index != self._stream.index:
                 self._hear(packet)
             elif packet.size or packet.dts is None:  # else a frame that an AVI left out
-                yield from self._decoded(packet)
+                for whole in self._whole.take(packet):
+                    yield from self._decoded(whole)
 
     def _hear(self, packet: Any) -> None:
         """Sound and others may begin before the pictures and last longer."""
@@ -183,17 +205,26 @@ class Video:
             self._bad += self._read > 0
         return frames
 
-    def _image(self, frame: Any) -> NDArray[np.uint8]:
-        # One thread: the frames that follow are decoded by the others.
-        shown = self._reformat(frame, format="bgr24", threads=1)
-        (plane,) = shown.planes
-        rows = np.frombuffer(plane, np.uint8).reshape(shown.height, plane.line_size)[:, : 3 * shown.width]
-        image = rows.reshape(shown.height, shown.width, 3)
+    def _image(self, frame: Any) -> NDArray[np.uint8] | Undrawn:
         if frame.key_frame or self._read == 1:  # nothing is turned anew between two whole pictures
             self._turn = display_turn(frame)
+        found = undrawn(frame, self._converted) if self._turn is None else None
+        if found is not None:
+            return found
+        image = self._converted(frame)
         return image if self._turn is None else _turned(image, self._turn)
 
+    def _converted(self, frame: Any) -> NDArray[np.uint8]:
+        # One thread: the frames that follow are decoded by the others. Later ones ask for what they draw.
+        with self._converts:
+            shown = self._reformat(frame, format="bgr24", threads=1)
+        (plane,) = shown.planes
+        rows = np.frombuffer(plane, np.uint8).reshape(shown.height, plane.line_size)[:, : 3 * shown.width]
+        return rows.reshape(shown.height, shown.width, 3)
+
     def problem(self) -> str:
+        if self.live:
+            return self._failure
         if self._read == 0:
             return "holds no frame that can be decoded; check the file"
         end = self._end if self._from_zero else self._end - float((self._start or 0) * self._base)

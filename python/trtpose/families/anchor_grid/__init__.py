@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from ...spec import ModelSpec
 from ..family import Exported, Family, Heads, PoseNetwork, Published
@@ -53,19 +54,12 @@ class AnchorGrid(Family):
     def verify(
         self, file: Path, network: PoseNetwork, written: ModelSpec, shape: tuple[int, int, int, int], source: str
     ) -> list[str]:
-        import torch
-
-        from ...formats import onnx_file
-        from ...formats.onnx_runner import Runner
-        from .verify import compare
+        from ...networks.compare import compare_file
+        from .verify import decode
 
         module = cast("Network", network)
-
-        def reference(pictures: Any) -> list[Any]:
-            with torch.no_grad():
-                return [head.numpy() for head in module(torch.from_numpy(pictures))]
-
-        return compare(Runner(onnx_file.read(file)), reference, written, module.spec, shape, source)
+        decoded = partial(decode, spec=module.spec) if written.layout == "decoded" else None
+        return compare_file(file, module.arrays, written.outputs, shape, written.max_stride, source, decoded)
 
     def adopt(
         self,

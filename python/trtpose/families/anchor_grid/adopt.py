@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adopting an ONNX that another exporter wrote: back to raw heads where its decode tail is recognised, and described.
 
-The tail is found by structure, not by names: for each stride, a Reshape of the head to N x A x F x h x w and a
-Transpose to N x A x h x w x F, behind which nothing but the heads' values matters. Anchors, classes and keypoints are
-then worked out from what the graph computes, and the cut is kept only if decoding the heads gives the original's
-outputs.
+The tail is found by structure, not by names (``formats/grid_heads.py``). Anchors, classes and keypoints are then
+worked out from what the graph computes, and the cut is kept only if decoding the heads gives the original's outputs.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +17,14 @@ import onnx
 from numpy.typing import NDArray
 
 from ... import _files, _run
+from ..._kinds import ONNX
 from ...errors import ModelError
 from ...formats import onnx_file
-from ...formats.metadata import find_spec, metadata, stated_spec
-from ...formats.onnx_runner import Runner, sample_pictures
+from ...formats.grid_heads import GridHeads, describe, find_heads, metadata_of, picture_of
+from ...formats.metadata import find_spec, stated_spec
+from ...formats.onnx_runner import Runner
 from ...skeletons import known_skeleton
-from ...spec import METADATA_KEY, ModelSpec
+from ...spec import ModelSpec
 from ..family import Exported, quiet
 from . import verify as proof
 from .catalogue import lookup
@@ -35,7 +34,6 @@ __all__ = ["adopt"]
 
 Array = NDArray[np.float32]
 
-_PERMUTATION = [0, 1, 3, 4, 2]  # N A F h w to N A h w F
 # The original's own float32 decode differs from ours by the order of operations only; pixels reach some thousands.
 _TOLERANCE = 2e-6
 _FLOOR = 2e-3
@@ -64,25 +62,25 @@ def adopt(
     """
     say = report or quiet
     _run.reads_model(path)
-    _files.check_writable(output)
+    _files.check_writable(output, ONNX)
     model = _read(path, spec)
-    known = spec or stated_spec(_metadata(model), str(path))
+    known = spec or stated_spec(metadata_of(model), str(path))
     source = str(path)
     if known is None and arch is None:
         known = _ultralytics_spec(path)
     if known is not None and known.layout in ("channels_first", "final"):
         find_spec(path, known)
-        return _describe(model, known, output, f"left the graph of {path.name} as it is and added the spec")
+        return _described_file(model, known, output, f"left the graph of {path.name} as it is and added the spec")
     say("looking for the decode tail")
-    found_heads = _find_heads(model)
+    found_heads = find_heads(model)
     if found_heads:
         tail = _Tail(model, found_heads, source)
         found = tail.solve(known, arch)
         if found is not None:
-            cut = _cut(model, found, tail)
+            cut = tail.cut(model, found.strides, found.outputs)
             lines = _prove(cut, found, tail, source)
             action = f"cut {path.name} back to its raw heads ({tail.kind}) and added the spec"
-            return _describe(cut, found, output, action, lines)
+            return _described_file(cut, found, output, action, lines)
     if known is None and arch is not None:
         known = _decoded_spec(model, arch, path)
     if known is None:
@@ -93,7 +91,7 @@ def adopt(
         )
     _check(model, known, path)
     find_spec(path, known)
-    return _describe(model, known, output, f"left the graph of {path.name} as it is and added the spec")
+    return _described_file(model, known, output, f"left the graph of {path.name} as it is and added the spec")
 
 
 def _check(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
@@ -125,15 +123,6 @@ def _read(path: Path, spec: ModelSpec | None) -> onnx.ModelProto:
     return model
 
 
-def _picture(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    constants = {value.name for value in model.graph.initializer}
-    return next(value for value in model.graph.input if value.name not in constants)
-
-
-def _metadata(model: onnx.ModelProto) -> dict[str, str]:
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
 def _ultralytics_spec(path: Path) -> ModelSpec | None:
     """The spec of an Ultralytics pose export that gives rows of its own, or None."""
     try:
@@ -155,73 +144,14 @@ def _keypoints(classes: Sequence[str], count: int, names: Sequence[str] = ()) ->
     return {key: [list(v) if isinstance(v, tuple) else v for v in value] for key, value in plain.items()}
 
 
-def _find_heads(model: onnx.ModelProto) -> list[tuple[str, str]]:
-    """(head, transposed head) tensors if everything that the outputs depend on goes through the heads; else empty."""
-    producer = {name: node for node in model.graph.node for name in node.output}
+class _Tail(GridHeads):
+    """What the decode tail of a graph computes on a sample, read as YOLO-Pose's."""
 
-    def behind(name: str, kinds: tuple[str, ...]) -> str:
-        while name in producer and producer[name].op_type in kinds:
-            name = producer[name].input[0]
-        return name
-
-    found: list[tuple[str, str]] = []
-    for node in model.graph.node:
-        permutation = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
-        if node.op_type != "Transpose" or permutation != _PERMUTATION:
-            continue
-        reshape = producer.get(behind(node.input[0], ("Identity",)))
-        if reshape is not None and reshape.op_type == "Reshape":
-            found.append((behind(reshape.input[0], ("Identity",)), node.output[0]))
-    heads = {head for head, _ in found}
-    if len(heads) != len(found):
-        return []
-    # Walk from the outputs against the flow; the picture must not be reached past the heads except for its shape.
-    picture = _picture(model).name
-    pending = [value.name for value in model.graph.output]
-    seen: set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name == picture:
-            return []
-        if name in seen or name in heads or name not in producer:
-            continue
-        seen.add(name)
-        if producer[name].op_type not in ("Shape", "Size"):
-            pending.extend(producer[name].input)
-    return found
-
-
-class _Tail:
-    """What the decode tail of a graph computes on a sample."""
-
-    def __init__(self, model: onnx.ModelProto, heads: list[tuple[str, str]], source: str) -> None:
-        self.source = source
-        self.picture = _picture(model)
-        dims = [dim.dim_value for dim in self.picture.type.tensor_type.shape.dim]
-        # 256 is a multiple of all strides in use; open sizes are tried at one with unequal sides.
-        self.shape = (dims[0] or 1, dims[1] or 3, dims[2] or 256, dims[3] or 320)
-        self.open = [d == 0 for d in dims]
-        probe = copy.deepcopy(model)
-        self.originals = [value.name for value in model.graph.output]
-        # A deep copy of the graph's outputs makes room for the inner tensors beside them.
-        for name in [name for pair in heads for name in pair]:
-            if name not in self.originals:
-                probe.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        runner = Runner(onnx_file.checked(probe, source))
-        values = dict(zip(runner.outputs, runner(self.sample(0)), strict=True))
-        pairs = [(head, values[head], values[turned], turned) for head, turned in heads]
-        pairs.sort(key=lambda pair: -pair[1].shape[-1])
-        self.heads = [(name, value) for name, value, _, _ in pairs]
-        self.turned = [(name, value) for _, _, value, name in pairs]
-        self.outputs = [values[name] for name in self.originals]
-        self.kind = "unrecognised"
-
-    def sample(self, seed: int) -> Array:
-        return sample_pictures(self.shape, seed)["shapes"]
+    kind = "unrecognised"
 
     def solve(self, known: ModelSpec | None, arch: str | None) -> ModelSpec | None:
         """The spec of the raw heads, proven by decoding them; None where it cannot be worked out."""
-        strides = self._strides()
+        strides = self.strides()
         if strides is None:
             return None
         height, width = self.shape[2:]
@@ -237,7 +167,7 @@ class _Tail:
         decoded = [o for o in self.outputs if o.ndim == 3 and o.shape == (self.shape[0], rows, fields)]
         if decoded:
             self.kind = "decoded output"
-            solved = self._anchors(decoded[0], strides)
+            solved = self.box_anchors(decoded[0])
             candidates = self._field_splits(fields, known, arch)
         elif all(o.ndim == 5 for o in self.outputs):
             self.kind = "five-dimensional output"
@@ -268,28 +198,6 @@ class _Tail:
                 return spec
         return None
 
-    def _strides(self) -> list[int] | None:
-        """Of each head, ascending; None where the heads are not raw predictions of the same anchors."""
-        height, width = self.shape[2:]
-        strides: list[int] = []
-        for (_, head), (_, turned) in zip(self.heads, self.turned, strict=True):
-            if head.ndim != 4 or turned.ndim != 5 or height % head.shape[2] or width % head.shape[3]:
-                return None
-            n, anchors, h, w, fields = turned.shape
-            if head.shape != (n, anchors * fields, h, w):
-                return None
-            if not np.array_equal(head.reshape(n, anchors, fields, h, w).transpose(0, 1, 3, 4, 2), turned):
-                return None
-            if height // h != width // w:
-                return None
-            strides.append(height // h)
-        anchors, fields = self.turned[0][1].shape[1], self.turned[0][1].shape[-1]
-        if strides != sorted(set(strides)) or any(
-            t.shape[1] != anchors or t.shape[-1] != fields for _, t in self.turned
-        ):
-            return None
-        return strides
-
     @staticmethod
     def difference(heads: list[Array], spec: ModelSpec, expected: Array) -> float:
         """Largest difference of our decode from the original, in units of what is allowed."""
@@ -298,26 +206,6 @@ class _Tail:
             return float("inf")
         allowed = np.maximum(_FLOOR, _TOLERANCE * np.abs(expected))
         return float((np.abs(ours - expected) / allowed).max(initial=0))
-
-    def _anchors(self, decoded: Array, strides: list[int]) -> list[list[list[float]]]:
-        """Anchors from the decoded sides: w = (2 sigmoid(t))^2 * anchor."""
-        levels: list[list[list[float]]] = []
-        at = 0
-        for (_, turned), _ in zip(self.turned, strides, strict=True):
-            n, count, h, w, fields = turned.shape
-            part = decoded[:, at : at + count * h * w].reshape(n, count, h, w, fields)[..., 2:4].astype(np.float64)
-            at += count * h * w
-            scale = (2 / (1 + np.exp(-turned[..., 2:4].astype(np.float64)))) ** 2
-            # Large factors have the smallest relative error.
-            ratios = np.median(
-                np.where(scale > np.median(scale), part / scale, np.nan)[0].reshape(count, -1, 2), axis=1
-            )
-            if np.isnan(ratios).any():
-                ratios = np.median((part / scale)[0].reshape(count, -1, 2), axis=1)
-            near = np.round(ratios, 0)
-            ratios = np.where(np.abs(ratios - near) < 1e-4 * near + 1e-4, near, ratios)
-            levels.append([[float(v) for v in anchor] for anchor in ratios])
-        return levels
 
     def _given_anchors(self, known: ModelSpec | None, arch: str | None) -> Any:
         if known is not None and known.anchors:
@@ -349,45 +237,6 @@ class _Tail:
         return [str(i) for i in range(classes)]
 
 
-def _cut(model: onnx.ModelProto, spec: ModelSpec, tail: _Tail) -> onnx.ModelProto:
-    """The graph up to the heads, with our tensor names."""
-    names = {head: name for (head, _), name in zip(tail.heads, spec.outputs, strict=True)}
-    names[tail.picture.name] = "images"
-    taken = {name for node in model.graph.node for name in node.output} | {v.name for v in model.graph.initializer}
-    for name in set(names.values()) & (taken - set(names)):
-        names[name] = f"{name}_inner"
-    cut = onnx.ModelProto()
-    cut.CopyFrom(model)
-    graph = cut.graph
-    del graph.node[:], graph.output[:], graph.initializer[:], graph.value_info[:], graph.input[:]
-    producer = {name: node for node in model.graph.node for name in node.output}
-    needed: set[str] = set()
-    pending = [head for head, _ in tail.heads]
-    while pending:
-        name = pending.pop()
-        if name not in needed:
-            needed.add(name)
-            pending.extend(producer[name].input if name in producer else [])
-    for node in model.graph.node:
-        if any(name in needed for name in node.output):
-            kept = graph.node.add()
-            kept.CopyFrom(node)
-            kept.input[:] = [names.get(name, name) for name in node.input]
-            kept.output[:] = [names.get(name, name) for name in node.output]
-    for value in model.graph.initializer:
-        if value.name in needed:
-            graph.initializer.add().CopyFrom(value)
-            graph.initializer[-1].name = names.get(value.name, value.name)
-    graph.input.add().CopyFrom(tail.picture)
-    graph.input[0].name = "images"
-    dims = [dim.dim_value or dim.dim_param or None for dim in tail.picture.type.tensor_type.shape.dim]
-    for (_, head), stride, name in zip(tail.heads, spec.strides, spec.outputs, strict=True):
-        cells = [d // stride if isinstance(d, int) else None for d in dims[2:]]
-        shape = [dims[0], head.shape[1], *cells]
-        graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
-    return cut
-
-
 def _prove(cut: onnx.ModelProto, spec: ModelSpec, tail: _Tail, source: str) -> tuple[str, ...]:
     heads = Runner(onnx_file.checked(cut, source))(tail.sample(0))
     lines: list[str] = []
@@ -415,21 +264,13 @@ def _decoded_spec(model: onnx.ModelProto, arch: str, path: Path) -> ModelSpec | 
 
     _, strides = build(d, arch)
     spec = make_spec(path.stem, d, strides, entry.names, entry.imgsz)
-    size = [dim.dim_value for dim in _picture(model).type.tensor_type.shape.dim][2:]
+    size = [dim.dim_value for dim in picture_of(model).type.tensor_type.shape.dim][2:]
     imgsz = (size[0] or spec.imgsz[0], size[1] or spec.imgsz[1])
     return replace(spec, layout="decoded", outputs=(model.graph.output[0].name,), anchors=(), imgsz=imgsz)
 
 
-def _describe(
+def _described_file(
     model: onnx.ModelProto, spec: ModelSpec, output: Path, action: str, report: tuple[str, ...] = ()
 ) -> Exported:
-    """Write the model with the spec in its metadata; other metadata is kept."""
-    dims = [dim.dim_value or None for dim in _picture(model).type.tensor_type.shape.dim]
-    old = _metadata(model)
-    new = metadata(spec, (dims[0], dims[2], dims[3]), old.get("license", "unknown: that of the source"))
-    described = copy.copy(model)
-    del described.metadata_props[:]
-    for key, value in {**new, **{k: v for k, v in old.items() if k != METADATA_KEY}}.items():
-        described.metadata_props.add(key=key, value=value)
-    _files.write_bytes(output, described.SerializeToString(deterministic=True))
+    describe(model, spec, output)
     return Exported(output, spec, action, report)

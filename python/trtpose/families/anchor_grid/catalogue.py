@@ -1,55 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network is made of: a list of layers and a few numbers, from a checkpoint or from the catalogue below."""
+"""The networks that can be built without a checkpoint, and what a checkpoint's description says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from ...errors import ModelError
+from ...networks import description
+from ...networks.description import Given, Layer, brief
+from ...networks.recipe import P6_ANCHORS, Recipe, yolov5_p6
 from ...skeletons import COCO, FACE
 from .. import family
 
-__all__ = ["CATALOGUE", "Description", "Entry", "Layer", "brief", "lookup"]
-
-_MAX_LAYERS = 2000
-_MAX_WIDTH = 1 << 16
+__all__ = ["CATALOGUE", "Description", "Entry", "lookup"]
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer: where its input comes from (negative: counted back from it), how often, what, and its arguments."""
-
-    source: int | tuple[int, ...]
-    repeats: int
-    kind: str
-    arguments: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Description:
+class Description(description.Description):
     """A network before it has weights.
 
     Attributes:
-        layers: in order; the last is the keypoint head.
-        classes, keypoints: what the head predicts.
-        anchors: per level, (width, height) pairs in input pixels.
-        depth, width: factors on repeats and channels.
-        activation: ``None`` for each layer's own (SiLU), else the name of one for all.
         deep_keypoints: whether the keypoint branch of the head is a chain of depthwise convolutions.
-        channels: of the input picture.
     """
 
-    layers: tuple[Layer, ...]
-    classes: int
-    keypoints: int
-    anchors: tuple[tuple[tuple[float, float], ...], ...]
-    depth: float = 1.0
-    width: float = 1.0
-    activation: str | None = None
     deep_keypoints: bool = False
-    channels: int = 3
 
     @classmethod
     def from_checkpoint(cls, values: Any, source: str) -> Description:
@@ -66,117 +42,19 @@ class Description:
             raise ModelError(
                 f"{source}: the checkpoint does not describe its network; name it with --arch, such as yolov7-w6-pose"
             )
-        given = _Given(cast("Mapping[str, Any]", values), source)
+        given = Given(cast("Mapping[str, Any]", values), source)
         keypoints = given.data.get("nkpt")
         if not keypoints:
             raise ModelError(
                 f"{source}: the network has no keypoints (nkpt is {brief(keypoints)}); trtpose exports pose networks "
                 "only"
             )
-        anchors, rows = given.anchors(), given.rows()
-        activation = given.data.get("act")
-        if activation is not None and not isinstance(activation, str):
-            raise given.bad("act", "the name of an activation")
         return cls(
-            layers=tuple(_layer(row, i, source) for i, row in enumerate(rows)),
+            **given.common(),
             classes=int(given.number("nc", 1, 10000)),
             keypoints=int(given.number("nkpt", 1, 1000)),
-            anchors=anchors,
-            depth=given.number("depth_multiple", 0.01, 100),
-            width=given.number("width_multiple", 0.001, 100),
-            activation=activation,
             deep_keypoints=bool(given.data.get("dw_conv_kpt", False)),
-            channels=int(given.number("ch", 1, 64, 3)),
         )
-
-
-@dataclass(frozen=True)
-class _Given:
-    """The description in a checkpoint, not yet checked."""
-
-    data: Mapping[str, Any]
-    source: str
-
-    def bad(self, key: str, what: str) -> ModelError:
-        return ModelError(
-            f"{self.source}: {key} of the network's description is {brief(self.data.get(key))}, expected {what}"
-        )
-
-    def number(self, key: str, low: float, high: float, default: Any = None) -> float:
-        value = self.data.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise self.bad(key, f"a number from {low:g} to {high:g}")
-        return float(value)
-
-    def anchors(self) -> tuple[tuple[tuple[float, float], ...], ...]:
-        given = self.data.get("anchors")
-        if not isinstance(given, Sequence) or isinstance(given, str) or not 1 <= len(cast("Sequence[Any]", given)) <= 8:
-            raise self.bad("anchors", "one list of numbers per level")
-        levels: list[tuple[tuple[float, float], ...]] = []
-        for level in cast("Sequence[Any]", given):
-            flat = (
-                list(cast("Sequence[Any]", level)) if isinstance(level, Sequence) and not isinstance(level, str) else []
-            )
-            if not 2 <= len(flat) <= 64 or len(flat) % 2 or not all(_is_number(v) and v > 0 for v in flat):
-                raise self.bad("anchors", "pairs of positive numbers for each level")
-            levels.append(tuple((float(w), float(h)) for w, h in zip(flat[::2], flat[1::2], strict=True)))
-        if len({len(level) for level in levels}) != 1:
-            raise self.bad("anchors", "as many anchors for each level")
-        return tuple(levels)
-
-    def rows(self) -> list[Any]:
-        rows: list[Any] = []
-        for part in ("backbone", "head"):
-            value = self.data.get(part)
-            if not isinstance(value, Sequence) or isinstance(value, str):
-                raise self.bad(part, "a list of layers")
-            rows.extend(cast("Sequence[Any]", value))
-        if not 2 <= len(rows) <= _MAX_LAYERS:
-            raise ModelError(
-                f"{self.source}: the network's description lists {len(rows)} layers, expected 2 to {_MAX_LAYERS}"
-            )
-        return rows
-
-
-def brief(value: Any) -> str:
-    """A value of a checkpoint for an error message; containers may be nested without end and are only named."""
-    return repr(value)[:60] if value is None or isinstance(value, (bool, int, float, str)) else type(value).__name__
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _layer(row: Any, index: int, source: str) -> Layer:
-    items = list(cast("Sequence[Any]", row)) if isinstance(row, (list, tuple)) else []
-    origin = items[0] if items else None
-    origins = list(cast("Sequence[Any]", origin)) if isinstance(origin, (list, tuple)) else [origin]
-    ok = (
-        len(items) == 4
-        and 1 <= len(origins) <= 64
-        and all(isinstance(o, int) and not isinstance(o, bool) and -index - 1 <= o < max(index, 1) for o in origins)
-        and isinstance(items[1], int)
-        and 1 <= items[1] <= 1000
-        and isinstance(items[2], str)
-        and isinstance(items[3], (list, tuple))
-        and len(cast("Sequence[Any]", items[3])) <= 16
-    )
-    if not ok:
-        raise ModelError(
-            f"{source}: layer {index} of the network's description is not [from, number, module, arguments]"
-        )
-    arguments = tuple(
-        tuple(cast("list[Any]", a)) if isinstance(a, (list, tuple)) else a for a in cast("Sequence[Any]", items[3])
-    )
-    flat = [v for a in arguments for v in (cast("tuple[Any, ...]", a) if isinstance(a, tuple) else (a,))]
-    for value in flat:
-        number = _is_number(value)
-        if not (number or value is None or isinstance(value, (bool, str))) or (
-            number and not abs(cast("float", value)) <= _MAX_WIDTH
-        ):
-            raise ModelError(f"{source}: layer {index} ({items[2]}) has the argument {brief(value)}, which cannot be")
-    inputs = cast("list[int]", origins)
-    return Layer(tuple(inputs) if isinstance(origin, (list, tuple)) else inputs[0], items[1], items[2], arguments)
 
 
 @dataclass(frozen=True)
@@ -210,35 +88,8 @@ class Entry:
         return f"{self.name}.pt"
 
 
-class _Recipe:
-    """Collects layers. Numbers returned by the methods are layer indices, which other layers refer to."""
-
-    def __init__(self, *conv_options: Any) -> None:
-        self.layers: list[Layer] = []
-        self._options = conv_options
-
-    def add(self, kind: str, *arguments: Any, source: int | tuple[int, ...] = -1, repeats: int = 1) -> int:
-        self.layers.append(Layer(source, repeats, kind, arguments))
-        return len(self.layers) - 1
-
-    def conv(self, width: int, kernel: int = 1, stride: int = 1, source: int = -1) -> int:
-        return self.add("Conv", width, kernel, stride, *self._options, source=source)
-
-    def join(self, *sources: int) -> int:
-        return self.add("Concat", 1, source=sources)
-
-    def upsample(self) -> int:
-        return self.add("nn.Upsample", None, 2, "nearest")
-
-    def elan(self, side: int, inner: int, out: int, count: int, taps: tuple[int, ...]) -> int:
-        """Efficient layer aggregation: two 1x1 convolutions of the input, a chain of 3x3 ones behind the second, and a
-        1x1 convolution over the concatenated ``taps``, counted back from the end of the chain."""
-        self.conv(side)
-        self.conv(side, source=-2)
-        for _ in range(count):
-            self.conv(inner, 3)
-        self.join(*taps)
-        return self.conv(out)
+class _Recipe(Recipe):
+    """Ends in a keypoint head."""
 
     def head(self, kind: str, *sources: int) -> tuple[Layer, ...]:
         self.add(kind, "nc", "anchors", "nkpt", source=sources)
@@ -276,26 +127,7 @@ def _w6_pose() -> tuple[Layer, ...]:
 
 def _yolov5_p6(stem: str) -> tuple[Layer, ...]:
     r = _Recipe()
-    r.add(stem, 64, 3)
-    stages: list[int] = []
-    for width, repeats in ((128, 3), (256, 9), (512, 9), (768, 3)):
-        r.conv(width, 3, 2)
-        stages.append(r.add("C3", width, repeats=repeats))
-    r.conv(1024, 3, 2)
-    r.add("SPP", 1024, (3, 5, 7))
-    r.add("C3", 1024, False, repeats=3)
-    laterals: list[int] = []
-    for width, stage in ((768, stages[3]), (512, stages[2]), (256, stages[1])):
-        laterals.append(r.conv(width))
-        r.upsample()
-        r.join(-1, stage)
-        last = r.add("C3", width, False, repeats=3)
-    outs = [last]
-    for width, out, lateral in ((256, 512, laterals[2]), (512, 768, laterals[1]), (768, 1024, laterals[0])):
-        r.conv(width, 3, 2)
-        r.join(-1, lateral)
-        outs.append(r.add("C3", out, False, repeats=3))
-    return r.head("Detect", *outs)
+    return r.head("Detect", *yolov5_p6(r, stem))
 
 
 def _lite_face(stem: int, widths: tuple[int, int, int], repeats: tuple[int, int, int]) -> tuple[Layer, ...]:
@@ -352,12 +184,6 @@ def _tiny_face() -> tuple[Layer, ...]:
     return r.head("IKeypoint", *ends)
 
 
-_COCO_ANCHORS = (
-    ((19.0, 27.0), (44.0, 40.0), (38.0, 94.0)),
-    ((96.0, 68.0), (86.0, 152.0), (180.0, 137.0)),
-    ((140.0, 301.0), (303.0, 264.0), (238.0, 542.0)),
-    ((436.0, 615.0), (739.0, 380.0), (925.0, 792.0)),
-)
 _FACE_ANCHORS = (
     ((4.0, 5.0), (6.0, 8.0), (10.0, 12.0)),
     ((15.0, 19.0), (23.0, 30.0), (39.0, 52.0)),
@@ -375,7 +201,7 @@ _TI_BEST = _TI + "other/best_models/"
 def _person(
     name: str, layers: tuple[Layer, ...], imgsz: int, url: str = "", parameters: int = 0, **options: Any
 ) -> Entry:
-    description = Description(layers, 1, len(COCO), _COCO_ANCHORS, **options)
+    description = Description(layers, 1, len(COCO), P6_ANCHORS, **options)
     return Entry(name, description, imgsz, ("person",), "GPL-3.0", url, parameters)
 
 

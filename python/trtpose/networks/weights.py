@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...errors import ModelError
-from ...formats.checkpoint import Checkpoint, Module
+from ..errors import ModelError
+from ..formats.checkpoint import Checkpoint, Module, Tensor
 from . import layers
-from .catalogue import CATALOGUE, Description, brief
-
-if TYPE_CHECKING:
-    from .network import Network
+from .description import Description, brief
 
 __all__ = ["class_names", "fill", "head_anchors", "take_over"]
 
@@ -25,7 +22,7 @@ _IMPLICIT = (layers.ImplicitAdd, layers.ImplicitMultiply)
 _ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.Identity)
 
 
-def take_over(network: Network, found: Module, checkpoint: Checkpoint) -> None:
+def take_over(network: nn.Module, found: Module, checkpoint: Checkpoint) -> None:
     """Take over from the checkpoint's modules what the description leaves open.
 
     That is: activations, batch norm's epsilon, convolutions that were fused with their batch norm, implicit layers that
@@ -76,7 +73,12 @@ def take_over(network: Network, found: Module, checkpoint: Checkpoint) -> None:
                 module.bias = nn.Parameter(torch.empty(module.out_channels, device="meta"))
 
 
-def fill(network: Network, tensors: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
+    """Give a network its weights, float32; every tensor must have its place, and every place its tensor.
+
+    Raises:
+        ModelError: one has not, is of another shape, or holds what no weight can be; the message names it.
+    """
     source = checkpoint.path
     wanted = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
     ignored = re.compile(r"(^|\.)(num_batches_tracked|anchors|anchor_grid|grid|stride)$")
@@ -85,7 +87,7 @@ def fill(network: Network, tensors: Mapping[str, Any], checkpoint: Checkpoint) -
     if missing or extra:
         what = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which the network has no place for"
         raise ModelError(f"{source}: the checkpoint {what}; the weights do not belong to this network")
-    state: dict[str, Tensor] = {}
+    state: dict[str, torch.Tensor] = {}
     for name, value in wanted.items():
         stored = tensors[name]
         if tuple(stored.shape) != tuple(value.shape):
@@ -132,14 +134,10 @@ def head_anchors(
 
 
 def class_names(value: Any, description: Description) -> tuple[str, ...]:
+    """The names that a checkpoint gives to its classes, a number each where it has none of that many."""
     names = list(cast("dict[Any, Any]", value).values()) if isinstance(value, dict) else value
     if not isinstance(names, (list, tuple)) or len(cast("list[Any]", names)) != description.classes:
         names = [str(i) for i in range(description.classes)]
-    texts = tuple(
+    return tuple(
         str(name)[:100] if isinstance(name, (str, int)) else str(i) for i, name in enumerate(cast("list[Any]", names))
     )
-    if texts == ("0",):  # what the reference stores unless training named the class
-        for entry in CATALOGUE.values():
-            if entry.description.keypoints == description.keypoints:
-                return entry.names
-    return texts

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The modules of YOLOv7-pose, YOLO-Pose and yolov7-face, in evaluation mode.
+"""Modules of networks that descend from YOLOv5 and YOLOv7, in evaluation mode.
 
 Written from the published architectures: YOLOv7 (Wang et al., arXiv:2207.02696), YOLO-Pose (Maji et al.,
 arXiv:2204.06806), YOLOR's implicit layers (arXiv:2105.04206), ShuffleNet V2 (arXiv:1807.11164). The names of
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["KeypointHead", "activation", "rounded_width"]
+__all__ = ["activation", "depthwise", "rounded_width"]
 
 
 def activation(name: str | None) -> nn.Module:
@@ -326,43 +326,6 @@ class ImplicitMultiply(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.implicit
-
-
-class KeypointHead(nn.Module):
-    """Raw predictions of every level: N x (A*F) x h x w.
-
-    A box branch of A * (5 + classes) channels and a keypoint branch of A * 3K channels are concatenated along the
-    channels. Whoever reads the result divides those channels evenly among the A anchors, across the seam of the two
-    branches, since the networks were trained that way.
-    """
-
-    def __init__(
-        self, widths: Sequence[int], anchors: int, classes: int, keypoints: int, deep: bool, implicit: bool
-    ) -> None:
-        super().__init__()
-        box, points = anchors * (5 + classes), anchors * 3 * keypoints
-
-        def branch(width: int) -> nn.Module:
-            if not deep:
-                return nn.Conv2d(width, points, 1)
-            chain: list[nn.Module] = []
-            for _ in range(5):
-                chain += [depthwise(width, 3), Conv(width, width)]
-            return nn.Sequential(*chain, depthwise(width, 3), nn.Conv2d(width, points, 1))
-
-        self.m = nn.ModuleList(nn.Conv2d(width, box, 1) for width in widths)
-        self.m_kpt = nn.ModuleList(branch(width) for width in widths)
-        if implicit:
-            self.ia = nn.ModuleList(ImplicitAdd(width) for width in widths)
-            self.im = nn.ModuleList(ImplicitMultiply(box) for _ in widths)
-        self.implicit = implicit
-
-    def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        heads: list[Tensor] = []
-        for i, x in enumerate(levels):
-            box = self.im[i](self.m[i](self.ia[i](x))) if self.implicit else self.m[i](x)
-            heads.append(torch.cat((box, self.m_kpt[i](x)), 1))
-        return heads
 
 
 def rounded_width(channels: int, factor: float) -> int:

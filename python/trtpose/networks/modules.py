@@ -11,11 +11,11 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from ...errors import ModelError
+from ..errors import ModelError
 from . import layers
-from .catalogue import Description, Layer
+from .description import Description, Layer
 
-__all__ = ["HEADS", "MANY", "MODULES", "Scope"]
+__all__ = ["MANY", "MODULES", "Built", "Maker", "Scope"]
 
 
 @dataclass
@@ -107,6 +107,8 @@ class Scope:
 
 
 Built = tuple[nn.Module, int]
+"""A module and the channels of what it gives."""
+Maker = Callable[[Scope], Built]
 
 
 def _repeated(scope: Scope, make: Callable[[], nn.Module], width: int) -> Built:
@@ -228,15 +230,7 @@ def _add(s: Scope) -> Built:
     return layers.Add(alpha), s.inputs[0]
 
 
-def _head(s: Scope, implicit: bool) -> Built:
-    d = s.description
-    if len(s.inputs) != len(d.anchors):
-        raise s.fail(f"reads {len(s.inputs)} levels but there are anchors for {len(d.anchors)}")
-    head = layers.KeypointHead(s.inputs, len(d.anchors[0]), d.classes, d.keypoints, d.deep_keypoints, implicit)
-    return head, 0
-
-
-MODULES: dict[str, Callable[[Scope], Built]] = {
+MODULES: dict[str, Maker] = {
     "Conv": _conv,
     "DWConv": lambda s: _conv(s, depthwise=True),
     "Focus": _focus,
@@ -260,9 +254,5 @@ MODULES: dict[str, Callable[[Scope], Built]] = {
     "Upsample": _upsample,
     "Concat": lambda s: (layers.Concat(), sum(s.inputs)),
     "ADD": _add,
-    "Detect": lambda s: _head(s, implicit=False),
-    "IDetect": lambda s: _head(s, implicit=True),
-    "IKeypoint": lambda s: _head(s, implicit=True),
 }
-MANY = ("Concat", "ADD", "Detect", "IDetect", "IKeypoint")
-HEADS = ("Detect", "IDetect", "IKeypoint")
+MANY = ("Concat", "ADD")
