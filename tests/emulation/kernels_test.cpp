@@ -256,9 +256,8 @@ TEST_P(TwinsTest, LetterboxOfAllKindsInOneCall) {
         const auto expected = letterbox(*cpu, frames.views, frames.bytes, size, spec, false);
         const auto got = letterbox(device(), frames.views, frames.bytes, size, spec, false);
         ASSERT_TRUE(same_bits(got.floats, expected.floats));
-        ASSERT_EQ(std::memcmp(got.placements.data(), expected.placements.data(),
-                              expected.placements.size() * sizeof(math::Letterbox)),
-                  0);
+        // Field by field: the bytes that pad the structure are whatever lay there.
+        ASSERT_TRUE(got.placements == expected.placements);
         if (on_cpu()) continue;
         const auto halves = letterbox(device(), frames.views, frames.bytes, size, spec, true).halves;
         for (size_t k = 0; k < halves.size(); ++k) {

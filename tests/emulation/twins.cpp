@@ -52,12 +52,17 @@ public:
         choose_thresholds();
         for (int n = 0; n < batch_; ++n)
             scene_.placements.push_back(
-                math::letterbox(pick(1, 900), pick(1, 900), scene_.input.width, scene_.input.height));
+                math::letterbox(pick(1, 900), pick(1, 900), scene_.input.width, scene_.input.height, form()));
         return std::move(scene_);
     }
 
 private:
     int pick(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+
+    math::LetterboxForm form() {
+        return {static_cast<math::Placement>(pick(0, 1)), static_cast<math::Rounding>(pick(0, 1)),
+                static_cast<math::Sizing>(pick(0, 2))};
+    }
 
     void choose_spec() {
         layout_ = static_cast<Layout>(pick(0, 4));

@@ -10,12 +10,12 @@
 namespace trtpose::fuzz {
 namespace {
 
-void check_geometry(int src_width, int src_height, Size size) {
-    const math::Letterbox box = math::letterbox(src_width, src_height, size.width, size.height);
+void check_geometry(int src_width, int src_height, Size size, math::LetterboxForm form) {
+    const math::Letterbox box = math::letterbox(src_width, src_height, size.width, size.height, form);
     expect(box.width >= 1 && box.height >= 1 && box.left >= 0 && box.top >= 0, "a frame is somewhere in the input");
     expect(box.left + box.width <= size.width && box.top + box.height <= size.height, "a frame fits the input");
     for (const int x : {0, box.width / 2, box.width - 1}) {
-        const math::Tap tap = math::resize_tap(x, box.width, src_width, true);
+        const math::Tap tap = math::resize_tap(x, math::column_scale(box), src_width, true);
         expect(tap.index >= 0 && tap.index < src_width, "a sample is in the frame");
         expect(tap.index + 1 < src_width || tap.c1 == 0, "its neighbour is in the frame or has no weight");
     }
@@ -64,6 +64,7 @@ struct Frame {
 
 ModelSpec any_spec(FuzzedDataProvider& in) {
     ModelSpec spec;
+    spec.letterbox = any_form(in);
     spec.color = in.PickValueInArray({PixelFormat::bgr, PixelFormat::rgb});
     spec.pad = in.ConsumeIntegralInRange(0, 255);
     for (int c = 0; c < 3; ++c) {
@@ -96,9 +97,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace trtpose;
     FuzzedDataProvider in(data, size);
     const Size input{in.ConsumeIntegralInRange(1, 40), in.ConsumeIntegralInRange(1, 70)};
-    fuzz::check_geometry(in.ConsumeIntegralInRange(1, ops::kMaxFrameSide),
-                         in.ConsumeIntegralInRange(1, ops::kMaxFrameSide),
-                         {in.ConsumeIntegralInRange(1, kMaxSide), in.ConsumeIntegralInRange(1, kMaxSide)});
+    fuzz::check_geometry(
+        in.ConsumeIntegralInRange(1, ops::kMaxFrameSide), in.ConsumeIntegralInRange(1, ops::kMaxFrameSide),
+        {in.ConsumeIntegralInRange(1, kMaxSide), in.ConsumeIntegralInRange(1, kMaxSide)}, fuzz::any_form(in));
     const ops::Letterbox op(fuzz::any_spec(in), input);
     std::vector<fuzz::Frame> frames;
     const int count = in.ConsumeIntegralInRange(1, 3);

@@ -76,9 +76,14 @@ inline void fill(FuzzedDataProvider& in, const Block<float>& to) {
     for (size_t i = drawn; i < to.size(); ++i) to[i] = to[i - drawn];
 }
 
+inline math::LetterboxForm any_form(FuzzedDataProvider& in) {
+    return {static_cast<math::Placement>(in.ConsumeBool()), static_cast<math::Rounding>(in.ConsumeBool()),
+            static_cast<math::Sizing>(in.ConsumeIntegralInRange(0, 2))};
+}
+
 inline math::Letterbox any_placement(FuzzedDataProvider& in, Size input) {
     const int width = in.ConsumeIntegralInRange(1, 4000), height = in.ConsumeIntegralInRange(1, 4000);
-    return math::letterbox(width, height, input.width, input.height);
+    return math::letterbox(width, height, input.width, input.height, any_form(in));
 }
 
 }  // namespace trtpose::fuzz

@@ -10,6 +10,9 @@ import pytest
 
 from command_support import opened, photos, run  # noqa: F401
 
+# No test leaves a large network in the user's folder; those of the cache say otherwise.
+os.environ["TRTPOSE_MODEL_CACHE"] = "off"
+
 _ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("TRTPOSE_SHARED") or _ROOT / ".." / "shared").resolve()
 _WITHOUT_SHARED = f"no folder of models and photographs at {SHARED}; name one with TRTPOSE_SHARED"

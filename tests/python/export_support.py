@@ -25,8 +25,9 @@ from torch import nn  # noqa: E402
 
 torch.set_num_threads(1)  # small networks gain nothing, and lose much where the tests share their cores
 
-from trtpose.families.anchor_grid import layers, network  # noqa: E402
+from trtpose.families.anchor_grid import head, network  # noqa: E402
 from trtpose.families.anchor_grid.catalogue import Description  # noqa: E402
+from trtpose.networks import layers  # noqa: E402
 
 SMALL: dict[str, Any] = {
     "nc": 1,
@@ -96,15 +97,13 @@ _CLASSES = {
     layers.SpatialPyramidCSP: "common.SPPCSPC",
     layers.ImplicitAdd: "common.ImplicitA",
     layers.ImplicitMultiply: "common.ImplicitM",
-    layers.KeypointHead: "yolo.IKeypoint",
+    head.KeypointHead: "yolo.IKeypoint",
     network.Network: "yolo.Model",
 }
 
 
-def make_network(yaml: dict[str, Any] = SMALL, seed: int = 0) -> network.Network:
-    """A network with random weights in which every number matters: batch norm statistics, implicit layers, biases."""
-    description = Description.from_checkpoint(yaml, "test")
-    built, strides = network.build(description, "test")
+def randomise(built: nn.Module, seed: int) -> None:
+    """Random weights in which every number matters."""
     built.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -118,6 +117,13 @@ def make_network(yaml: dict[str, Any] = SMALL, seed: int = 0) -> network.Network
             else:
                 value.normal_(0.3, 0.4, generator=generator)
     built.requires_grad_(False)
+
+
+def make_network(yaml: dict[str, Any] = SMALL, seed: int = 0) -> network.Network:
+    """A network with random weights in which every number matters: batch norm statistics, implicit layers, biases."""
+    description = Description.from_checkpoint(yaml, "test")
+    built, strides = network.build(description, "test")
+    randomise(built, seed)
     built.spec = network.make_spec("small", description, strides, ("person",), 64)
     return built
 
@@ -143,7 +149,7 @@ def reference_packages() -> Iterator[Callable[[str], type]]:
             del sys.modules[name]
 
 
-def reference_model(source: network.Network, yaml: dict[str, Any], make: Callable[[str], type]) -> Any:
+def reference_model(source: nn.Module, yaml: dict[str, Any], make: Callable[[str], type]) -> Any:
     """``source`` with the classes and attributes of the reference code."""
     model: Any = copy.deepcopy(source)
     for module in model.modules():
@@ -160,7 +166,7 @@ def reference_model(source: network.Network, yaml: dict[str, Any], make: Callabl
 
 def save_checkpoint(
     path: Path,
-    source: network.Network,
+    source: nn.Module,
     yaml: dict[str, Any],
     change: Callable[[Any], Any] = lambda model: {"epoch": -1, "model": model.half(), "ema": None, "optimizer": None},
     zipped: bool = True,

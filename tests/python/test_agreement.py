@@ -114,6 +114,17 @@ def test_a_score_about_the_threshold_has_its_partner():
     assert back.extra == 0
 
 
+@pytest.mark.parametrize("side", ["reference", "candidate"])
+def test_scores_that_are_no_probabilities_are_no_agreement(side: str):
+    """Logits pass every threshold; both models would find the same people everywhere."""
+    poses = confident(3)
+    logits = moved(poses, scores=np.array([7.3, 2.0, 1.5], np.float32))
+    result = judged(*((logits, poses) if side == "reference" else (poses, logits)))
+    assert not result.passed
+    assert f"the {side} gives scores of up to 7.3, and a probability is 1 at most" in result.verdict
+    assert sum("probability" in problem for problem in result.problems) == 1
+
+
 def test_nobody_to_compare_is_no_agreement():
     nobody = Poses.empty((240, 320), make_poses(1).spec)
     result = judged(nobody, nobody)

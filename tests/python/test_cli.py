@@ -97,7 +97,8 @@ def test_a_verb_is_a_module_with_two_functions(run: Run, monkeypatch: pytest.Mon
             return 0
 
     names = [verb.name for verb in cli._VERBS]
-    assert names == ["infer", "eval", "bench", "info", "export", "build", "check", "quantize", "demo"]
+    shown = "infer eval bench info export build check quantize serve triton demo completion"
+    assert " ".join(names) == shown
     monkeypatch.setattr(cli, "_VERBS", (*cli._VERBS, cli._Verb("paint", "a verb of the test", Module)))
     assert run("paint", "x") == (0, "built x\n", "")
     assert run("paint", "bad") == (1, "", "error: bad: is bad\n")

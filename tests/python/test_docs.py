@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documentation speaks of what is there: paths, and every TRTPOSE_ variable."""
+"""The documentation speaks of what is there: paths, commands, public names, and every TRTPOSE_ variable."""
 
 from __future__ import annotations
 
+import argparse
+import functools
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+import trtpose
+from trtpose import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBUG = ROOT / "docs" / "how-to" / "debug.md"
@@ -76,6 +82,59 @@ def test_links_lead_somewhere(page: Path):
         if not path.exists() or ((anchor or own) and path.suffix == ".md" and (anchor or own) not in anchors(path)):
             wrong.append(match[0])
     assert wrong == []
+
+
+def test_the_reference_has_every_public_name():
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: trtpose\.(?:build\.)?(\w+)$", page, re.MULTILINE))
+    assert set(trtpose.__all__) - {"__version__"} <= shown
+
+
+SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def usages(text: str) -> list[str]:
+    """What stands behind ``trtpose`` in the lines of shell blocks."""
+    lines = (line for block in SHELL_BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines())
+    return [" ".join(shlex.split(line, comments=True)) for line in lines if re.match(r"(\S*/)?trtpose ", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture[str]):
+    """Every ``trtpose ...`` of a shell block, with what stands in brackets, by the command's own parser."""
+    wrong: list[str] = []
+    for line in usages(page.read_text(encoding="utf-8")):
+        words = re.split(r" (?:&&|[|;>]) ", line.replace("[", "").replace("]", ""))[0].split()[1:]
+        verb = next((word for word in words if not word.startswith("-")), None)
+        try:
+            cli._parser(verb).parse_args(words)
+        except SystemExit as left:
+            if left.code:
+                wrong.append(f"{line}: {capsys.readouterr().err.splitlines()[-1]}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_verbs_and_options_exist(page: Path):
+    """Of ``trtpose VERB --option`` in the text."""
+    wrong: list[str] = []
+    for code in CODE.findall(page.read_text(encoding="utf-8")):
+        words = code.split()
+        if len(words) < 2 or words[0] != "trtpose" or words[1] in ("VERB", "+gpu") or not words[1].islower():
+            continue
+        known = verbs().get(words[1])
+        options = [word.partition("=")[0] for word in words[2:] if re.match(r"--\w", word)]
+        if known is None or not set(options) <= known:
+            wrong.append(code)
+    assert wrong == []
+
+
+@functools.cache
+def verbs() -> dict[str, set[str]]:
+    """The options of every verb."""
+    parser = cli._parser(None, whole=True)
+    choices = next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return {name: set(verb._option_string_actions) for name, verb in choices.items()}
 
 
 def is_path(word: str) -> bool:

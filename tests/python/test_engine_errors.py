@@ -98,7 +98,7 @@ def test_ultralytics_metadata(tmp_path: Path) -> None:
         ({"std": [0, 1, 1]}, "std"),
         ({"color": "yuv"}, "color"),
         ({"pad": 300}, "pad"),
-        ({"trtpose": 2}, "version"),
+        ({"trtpose": 3}, "version"),
     ],
 )
 def test_a_wrong_spec_names_the_field(models: Path, tmp_path: Path, change: dict[str, Any], match: str) -> None:
@@ -137,8 +137,10 @@ def test_unusable_files(tmp_path: Path) -> None:
         with pytest.raises((ModelError, DeviceError), match=match) as caught:
             Engine(path)
         assert name in str(caught.value)
-    with pytest.raises(ModelError, match="regular file"):
+    with pytest.raises(ModelError, match="not a regular file but a folder; give an ONNX model or an engine file"):
         Engine(tmp_path)
+    with pytest.raises(InputError, match="model '' is not a file name; give the path of an ONNX model"):
+        Engine("")
 
 
 @pytest.mark.parametrize(
@@ -256,6 +258,8 @@ def test_wrong_frames_name_the_frame(models: Path) -> None:
     cases: list[tuple[Any, str]] = [
         (np.zeros((10, 10), np.uint8), "10×10, expected height×width×3"),
         (np.zeros((10, 10, 4), np.uint8), "cvtColor"),
+        (np.zeros((3, 3)), "the array is 3×3 of float64, expected height×width×3 of uint8 from 0 to 255$"),
+        (np.zeros((10, 10, 4), np.float16), "10×10×4 of float16, expected height×width×3 of uint8 from 0 to 255$"),
         (np.zeros((3, 10, 10), np.uint8), "channels last"),
         (np.zeros((0, 10, 3), np.uint8), "no pixels"),
         (np.zeros((10, 0, 3), np.uint8), "no pixels"),
@@ -263,7 +267,6 @@ def test_wrong_frames_name_the_frame(models: Path) -> None:
         (np.zeros((10, 10, 3), np.int8), "int8, expected uint8"),
         (np.lib.stride_tricks.as_strided(good, (2**21, 1, 3), (0, 3, 1)), "pixels are supported"),
         (None, "NoneType is no picture"),
-        ("picture.jpg", "str is no picture"),
         (b"bytes", "bytes is no picture"),
         (5, "int is no picture"),
     ]
@@ -271,6 +274,8 @@ def test_wrong_frames_name_the_frame(models: Path) -> None:
         with pytest.raises(InputError, match=match) as caught:
             engine.infer([good, wrong])
         assert "frame 1" in str(caught.value)
+    with pytest.raises(InputError, match=r"^picture\.jpg: no such file"):  # its name says which
+        engine.infer([good, "picture.jpg"])
     with pytest.raises(InputError, match="yuv"):
         engine.infer(good, color="yuv")
     assert len(engine.infer(good)) == 1  # an error leaves nothing behind

@@ -10,22 +10,33 @@ from numpy.typing import NDArray
 
 import trtpose
 from trtpose.errors import InputError
-from trtpose.spec import ModelSpec
+from trtpose.spec import PLACEMENTS, ROUNDINGS, SIZINGS, ModelSpec
 
 Frame = NDArray[np.uint8]
 ROUNDS = 2500
 
 
-def by_opencv(frame: Frame, size: tuple[int, int], pad: int = 114) -> Frame:
-    """height×width×3 bytes in the frame's channel order, placed as the YOLO family's letterbox rounds."""
+def by_opencv(
+    frame: Frame, size: tuple[int, int], pad: int = 114, form: tuple[str, str, str] = ("center", "nearest", "fit")
+) -> Frame:
+    """height×width×3 bytes in the frame's channel order, for ``form`` (placement, rounding, sizing)."""
+    placement, rounding, sizing = form
+    whole = int if rounding == "down" else round
     height, width = size
     h, w = frame.shape[:2]
-    r = min(height / h, width / w)
-    new_w = min(max(round(w * r), 1), width)
-    new_h = min(max(round(h * r), 1), height)
-    scaled = cv2.resize(frame, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+    r = height / h
+    if sizing == "fit" or max(whole(w * r), 1) > width:
+        r = min(r, width / w)
+    new_w = width if sizing == "stretch" else min(max(whole(w * r), 1), width)
+    new_h = height if sizing == "stretch" else min(max(whole(h * r), 1), height)
+    if sizing == "height" and r == height / h and w * r > 0.5:  # it makes no picture without a column
+        scaled = cv2.resize(frame, None, fx=r, fy=r, interpolation=cv2.INTER_LINEAR)[:new_h, :new_w]
+    else:
+        scaled = cv2.resize(frame, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
     dw, dh = (width - new_w) / 2, (height - new_h) / 2
     top, bottom, left, right = round(dh - 0.1), round(dh + 0.1), round(dw - 0.1), round(dw + 0.1)
+    if placement == "top_left":
+        top, bottom, left, right = 0, height - new_h, 0, width - new_w
     return cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(pad, pad, pad))
 
 
@@ -141,6 +152,32 @@ def test_mean_std_pad_and_order_come_from_the_spec(seed: int) -> None:
     mean = np.asarray(spec.mean, np.float32)[:, None, None]
     std = np.asarray(spec.std, np.float32)[:, None, None]
     assert np.array_equal(got, (planes - mean) / std)
+
+
+@pytest.mark.parametrize("sizing", SIZINGS)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_form_equals_opencv(placement: str, rounding: str, sizing: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    spec = ModelSpec(
+        layout="channels_first",
+        imgsz=(64, 64),
+        strides=(8,),
+        names=("person",),
+        kpt_shape=(17, 3),
+        color="bgr",
+        std=(1.0, 1.0, 1.0),
+        pad=7,
+        placement=placement,
+        rounding=rounding,
+        sizing=sizing,
+    )
+    for index in range(120):
+        size = (random_side(rng), random_side(rng)) if index % 3 else (32 * int(rng.integers(1, 8)),) * 2
+        pixels = rng.integers(0, 256, (random_side(rng), random_side(rng), 3), dtype=np.uint8)
+        got = trtpose.letterbox(lay_out(pixels, index % 4, rng), size, spec=spec)
+        expected = by_opencv(pixels, size, 7, (placement, rounding, sizing)).transpose(2, 0, 1)
+        assert np.array_equal(got, expected), f"seed {seed} round {index}: {pixels.shape} to {size}"
 
 
 @pytest.mark.parametrize(

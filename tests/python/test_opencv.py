@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,18 @@ def test_pillow_turns_as_exif_says():
 @pytest.mark.parametrize("data", [b"", b"GIF89a", encoded(".jpg", picture(60, 90))[:400], encoded(".png")[:-30]])
 def test_pillow_refuses_what_is_not_whole(data: bytes):
     assert _paint.decode(data) is None
+
+
+def test_warnings_are_as_before_when_two_decoded_at_once():
+    """The one that began first ends first."""
+    before = list(warnings.filters)
+    first, second = _paint._no_warnings(), _paint._no_warnings()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert warnings.filters[0][0] == "ignore"
+    second.__exit__(None, None, None)
+    assert warnings.filters == before
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".ppm"])

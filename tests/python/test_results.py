@@ -14,7 +14,7 @@ import pytest
 
 from support import PERSON, make_poses, spec_with
 from trtpose.errors import InputError
-from trtpose.results import Poses
+from trtpose.results import Poses, poses_of
 
 K = PERSON.keypoints
 
@@ -248,3 +248,26 @@ def test_dictionaries_that_are_not_poses(change: Any, message: str):
     change(values)
     with pytest.raises(InputError, match=message):
         Poses.from_dict(values, PERSON)
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_poses_of_the_native_side_are_as_constructed(sound: bool) -> None:
+    expected = make_poses(3)
+    arrays = (expected.boxes, expected.scores, expected.class_ids, expected.keypoints, expected.shape, sound)
+    made = poses_of(arrays, expected.spec)
+    assert vars(made).keys() == vars(expected).keys()
+    for name, value in vars(expected).items():
+        assert (
+            np.array_equal(getattr(made, name), value)
+            if isinstance(value, np.ndarray)
+            else getattr(made, name) == value
+        )
+    assert made[0].scores.tolist() == expected[0].scores.tolist()
+
+
+def test_what_the_native_side_calls_unsound_is_looked_at() -> None:
+    good = make_poses(3)
+    keypoints = good.keypoints.copy()
+    keypoints[0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="keypoints holds a value that is not finite"):
+        poses_of((good.boxes, good.scores, good.class_ids, keypoints, good.shape, False), good.spec)

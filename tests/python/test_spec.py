@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 
 import onnx_models
 import trtpose
-from trtpose import ModelSpec, _core
-from trtpose.spec import METADATA_KEY
+from trtpose import ModelError, ModelSpec, _core
+from trtpose import spec as specs
+from trtpose.spec import METADATA_KEY, PLACEMENTS, ROUNDINGS, SIZINGS
 
 
 def fields(**changes: Any) -> dict[str, Any]:
@@ -37,7 +39,10 @@ def fields(**changes: Any) -> dict[str, Any]:
         {"color": "grey"},
         {"std": [0, 1, 1]},
         {"pad": 256},
-        {METADATA_KEY: 2},
+        {METADATA_KEY: 3},
+        {"placement": "bottom"},
+        {"rounding": "up"},
+        {"sizing": 7},
         {"family": "nothing_such"},
     ],
 )
@@ -83,6 +88,42 @@ def test_fields_keep_their_places() -> None:
     assert ModelSpec(*places[:17]).extra == {"more": {"x": 1}}
 
 
+def test_the_usual_form_of_input_is_not_said() -> None:
+    spec = ModelSpec.from_dict(fields())
+    assert (spec.placement, spec.rounding, spec.sizing) == (PLACEMENTS[0], ROUNDINGS[0], SIZINGS[0])
+    assert not {"placement", "rounding", "sizing"} & set(spec.to_dict())
+    assert spec.to_dict()[METADATA_KEY] == 1
+    assert json.loads(_core.normalise_spec(spec.to_json(), "a"))[METADATA_KEY] == 1
+
+
+@pytest.mark.parametrize("form", [{"placement": "top_left"}, {"rounding": "down"}, {"sizing": "height"}])
+def test_another_form_is_of_a_version_that_older_readers_refuse(form: dict[str, str]) -> None:
+    spec = ModelSpec.from_dict(fields(**form))
+    stated = spec.to_dict()
+    assert stated[METADATA_KEY] == 2
+    assert {"placement", "rounding", "sizing"} < set(stated)
+    assert ModelSpec.from_json(_core.normalise_spec(spec.to_json(), "a")) == spec
+    assert spec != ModelSpec.from_dict(fields())
+
+
+def test_a_layout_is_of_the_first_family_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = fields(more=1)
+    del values["layout"]
+    with pytest.raises(trtpose.ModelError, match="lacks layout"):
+        ModelSpec.from_dict(values)
+    with pytest.raises(trtpose.ModelError, match="lacks layout"):
+        ModelSpec(imgsz=(64, 64), strides=(8,), names=("person",), kpt_shape=(3, 3))
+    for key in ("anchors", "strides"):
+        del values[key]
+    monkeypatch.setattr(specs, "_check", lambda *_: None)  # the native side knows no such family
+    spec = ModelSpec.from_dict({**values, "family": "another", "form": "wide"})
+    assert (spec.layout, spec.anchors, spec.max_stride) == ("", (), 1)
+    assert not {"layout", "anchors"} & set(spec.to_dict())
+    assert spec.to_dict()["form"] == "wide"
+    assert spec != dataclasses.replace(spec, extra={**spec.extra, "form": "narrow"})
+    assert hash(spec) == hash(dataclasses.replace(spec))
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     spec = ModelSpec.from_dict(fields(sigmas=[0.5, 0.25, 1.0]))
     values: dict[str, Any] = {"sigmas": np.array([0.5, 0.25, 1.0], np.float32), "imgsz": tuple(np.array(spec.imgsz))}
@@ -96,3 +137,14 @@ def test_there_and_back() -> None:
     assert spec.skeleton == ((0, 1),)
     assert all(isinstance(side, float) for level in spec.anchors for pair in level for side in pair)
     assert json.loads(_core.normalise_spec(spec.to_json(), "a"))["more"] == {"x": 1}
+
+
+def test_a_key_that_stands_there_twice_is_found_in_one_pass() -> None:
+    """Of the processor's time a fraction of a second; by comparing each key with all others it was minutes."""
+    keys = ", ".join(f'"k{i}": 0' for i in range(100_000))
+    begin = time.process_time()
+    with pytest.raises(ModelError, match="'k99999' stands there twice"):
+        ModelSpec.from_json(f'{{{keys}, "k99999": 0}}')
+    assert time.process_time() - begin < 20
+    with pytest.raises(ModelError, match="'a' stands there twice"):
+        ModelSpec.from_json('{"layout": "heads", "more": {"a": 1, "b": 2, "a": 1}}')

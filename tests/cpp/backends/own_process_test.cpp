@@ -20,6 +20,7 @@ public:
     const SessionShape& prepare(int, Size) override { return ++calls_, shape_; }
     void use_scratch(void*, size_t) override { ++calls_; }
     size_t limit_weights(size_t bytes) override { return ++calls_, bytes; }
+    void give_room(int64_t) override { ++calls_; }
     void run(const void*, Span<void* const>, const Context&) override { ++calls_; }
     std::unique_ptr<Session> clone() const override { return ++calls_, std::make_unique<CountingSession>(calls_); }
 
@@ -35,11 +36,12 @@ TEST(OwnProcess, TheSessionIsAskedInTheProcessThatOpenedIt) {
     session->prepare(1, {8, 8});
     session->use_scratch(nullptr, 0);
     EXPECT_EQ(session->limit_weights(5), 5u);
+    session->give_room(5);
     session->run(nullptr, {}, {});
     const auto clone = session->clone();
     EXPECT_EQ(clone->info().backend, "counting");
     session.reset();
-    EXPECT_EQ(calls, 6);
+    EXPECT_EQ(calls, 7);
     EXPECT_EQ(in_own_process(nullptr), nullptr);
 }
 
@@ -63,6 +65,7 @@ TEST(OwnProcess, AForkedProcessIsToldAndLeavesItAlone) {
             tell([&] { one->prepare(1, {8, 8}); });
             tell([&] { one->use_scratch(nullptr, 0); });
             tell([&] { one->limit_weights(0); });
+            tell([&] { one->give_room(5); });
             tell([&] { one->run(nullptr, {}, {}); });
             tell([&] { one->clone(); });
         }
@@ -70,7 +73,7 @@ TEST(OwnProcess, AForkedProcessIsToldAndLeavesItAlone) {
         clone.reset();
         return calls == 0 ? count : 50;
     });
-    EXPECT_EQ(told, 10);
+    EXPECT_EQ(told, 12);
     session.reset();
     EXPECT_EQ(calls, 1);
 }

@@ -2,8 +2,10 @@
 // Batches and sizes that an engine runs, and the memory it plans for them.
 #include <algorithm>
 
+#include "core/buffer.hpp"
 #include "engine/network_shapes.hpp"
 #include "engine_test.hpp"
+#include "trtpose/ops/letterbox.hpp"
 
 namespace trtpose::test {
 namespace {
@@ -84,6 +86,68 @@ ShapeRange profile(std::vector<int64_t> batches, std::vector<int64_t> heights, s
     return {{batches[0], 3, heights[0], widths[0]},
             {batches[1], 3, heights[1], widths[1]},
             {batches[2], 3, heights[2], widths[2]}};
+}
+
+ModelSpec people_by_height() {
+    ModelSpec spec = people_spec();
+    spec.letterbox.sizing = math::Sizing::height;
+    return spec;
+}
+
+TEST_F(EngineShapesTest, AWidthThatFollowsTheFrame) {
+    EngineOptions options;
+    options.batch = 8;
+    options.imgsz = {64, 96};
+    Engine engine = make(people_by_height(), options);
+    network_->taken_runs();
+    std::vector<Frame> frames;
+    frames.emplace_back(1, 200, 100);  // 128 wide at a height of 64
+    frames.emplace_back(2, 250, 128);  // 125, the same multiple of 16
+    frames.emplace_back(3, 100, 100);  // 64, and 96 are the least
+    frames.emplace_back(5, 900, 60);   // 960
+    const auto result = infer(engine, frames);
+    const std::vector<std::pair<int, Size>> expected = {{2, {64, 128}}, {1, {64, 96}}, {1, {64, 960}}};
+    EXPECT_EQ(network_->taken_runs(), expected);
+    for (size_t i = 0; i < frames.size(); ++i) expect_same(result[i], infer(engine, {frames[i]})[0]);
+    Size size;
+    const auto input = engine.letterbox(frames[1].view, &size);
+    EXPECT_EQ(size, (Size{64, 128}));
+    const ops::Letterbox op(people_by_height(), size);
+    std::vector<float> wanted(size_t{3 * 64 * 128});
+    math::Letterbox place{};
+    const HostBuffer scratch(op.workspace_bytes(1, {}));
+    op(Span<const ImageView>(&frames[1].view, 1), wanted.data(), &place, {scratch.data(), scratch.size()}, {});
+    EXPECT_EQ(input, wanted);
+    EXPECT_EQ(place.width, 125);
+    EXPECT_EQ(place.left, 1);
+
+    // Without a least width, where only what is needed is to be filled.
+    options.rect = true;
+    Engine tight = make(people_by_height(), options);
+    network_->taken_runs();
+    infer(tight, frames);
+    const std::vector<std::pair<int, Size>> tightly = {{2, {64, 128}}, {1, {64, 64}}, {1, {64, 960}}};
+    EXPECT_EQ(network_->taken_runs(), tightly);
+}
+
+TEST_F(EngineShapesTest, AWidthThatFollowsIsOneThatTheNetworkTakes) {
+    std::vector<Frame> frames;
+    frames.emplace_back(1, 200, 100);
+    frames.emplace_back(5, 900, 60);
+    network_->profiles = {profile({1, 1, 4}, {64, 64, 64}, {96, 96, 200})};
+    Engine engine = make(people_by_height());
+    network_->taken_runs();
+    infer(engine, frames);
+    const std::vector<std::pair<int, Size>> profiled = {{1, {64, 128}}, {1, {64, 192}}};
+    EXPECT_EQ(network_->taken_runs(), profiled);
+
+    network_ = people_network();
+    network_->input.shape = {-1, 3, 64, 96};
+    Engine fixed = make(people_by_height());
+    network_->taken_runs();
+    infer(fixed, frames);
+    const std::vector<std::pair<int, Size>> alone(2, {1, {64, 96}});
+    EXPECT_EQ(network_->taken_runs(), alone);
 }
 
 TEST_F(EngineShapesTest, AnNmsOfItsOwnBoundsTheBatch) {

@@ -27,6 +27,8 @@ struct FamilyExample {
     std::vector<std::vector<int64_t>> shapes;  ///< of the outputs, for one image
     /// Numbers of one image, output by output.
     std::function<std::vector<std::vector<float>>(Holds, std::mt19937&)> make;
+    bool counted = false;  ///< a list has a row for each anchor of the input's grid, or of another output
+    int most = 0;          ///< poses of an image that it can give; 0: any number
 };
 
 /// Examples of every family that takes part, by the family's name. Those of the tests alone are added to the registry.

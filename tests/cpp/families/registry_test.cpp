@@ -18,6 +18,7 @@ public:
     std::unique_ptr<families::PoseReader> reader(const ModelSpec& spec, int) const override {
         throw Error(ErrorCode::model, "a reader of " + spec.name);
     }
+    std::vector<std::string> kept_keys() const override { return {kRadius, "layout"}; }
     void check_fields(const SpecReader& json, const ModelSpec&) const override {
         json.whole(json.need(kRadius), kRadius, 1, 9);
     }
@@ -96,7 +97,7 @@ TEST_F(Registry, EachFamilyChecksItsFields) {
 
 TEST_F(Registry, AnUnknownFamilyIsRefusedWithThoseThatAreKnown) {
     TRTPOSE_EXPECT_ERROR(parse(dots_with("\"dots\", \"imgsz", "\"lines\", \"imgsz")), ErrorCode::model,
-                         "family is 'lines', expected anchor_grid");
+                         "family is 'lines', expected " + families::family_names());
     TRTPOSE_EXPECT_ERROR(parse(dots_with("\"dots\", \"imgsz", "3, \"imgsz")), ErrorCode::model, "family holds 3");
     ModelSpec spec = parse(kDots);
     spec.family = "lines";

@@ -158,6 +158,24 @@ TEST_F(ExternalDataTest, OnlyRegularFilesBelowTheFolderAreRead) {
     refuses(outside({{"location", "none.bin"}}), "No such file");
 }
 
+TEST_F(ExternalDataTest, MissingFilesAreNamedAndSoIsWhatTheModelIsALinkTo) {
+    namespace fs = std::filesystem;
+    const std::string own = written(outside({{"location", "below/w2.bin"}}));
+    const std::string absent = "No such file or directory: " + (folder_ / "below/w2.bin") + "); copy or export";
+    TRTPOSE_EXPECT_ERROR(read_model_file(own), ErrorCode::model, absent.c_str());
+    TempFolder elsewhere;
+    const std::string link = elsewhere / "link.onnx";
+    fs::create_symlink(own, link);
+    const std::string there = fs::canonical(own).string();
+    const std::string gone = "directory: " + (elsewhere / "below/w2.bin") + "); the model is a link to " + there;
+    TRTPOSE_EXPECT_ERROR(read_model_file(link), ErrorCode::model, (gone + "; copy the weights to the link").c_str());
+    fs::create_directory(folder_ / "below");
+    folder_.write("below/w2.bin", numbers_);
+    TRTPOSE_EXPECT_ERROR(read_model_file(link), ErrorCode::model,
+                         (gone + ", beside which they are: open that file").c_str());
+    EXPECT_NO_THROW(read_model_file(there));
+}
+
 TEST_F(ExternalDataTest, RangesThatDoNotFitAreRefused) {
     const auto with = [](const char* offset, const char* length) {
         return outside({{"location", "w.bin"}, {"offset", offset}, {"length", length}});

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <ctime>
+#include <filesystem>
 
 #include "support/model_files.hpp"
 
@@ -37,6 +39,25 @@ TEST_F(FindSpecTest, ANeighbourIsFoundByItself) {
     EXPECT_EQ(find(model).origin, "file " + path);
     folder_.write("net.json", "not json");
     TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model, "net.json");
+}
+
+TEST_F(FindSpecTest, ANeighbourThatCannotBeReadIsNotPassedOver) {
+    OnnxModel model = head_model();
+    model.metadata.clear();
+    const std::string path = folder_ / "net.json";
+    ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model,
+                         "net.json: cannot read the model spec beside the model, it is not a regular file but a pipe; "
+                         "write its content into one, or put a file of JSON there, take it away, or name");
+    std::filesystem::remove(path);
+    std::filesystem::create_directory(path);
+    TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model, "beside the model, it is not a regular file but a folder; put");
+    std::filesystem::remove(path);
+    std::filesystem::create_symlink("nowhere", path);
+    TRTPOSE_EXPECT_ERROR(find(model), ErrorCode::model,
+                         "net.json: cannot read the model spec beside the model (No such");
+    // It is not looked at where the model has its own.
+    EXPECT_EQ(find(head_model()).origin, "metadata of trtpose");
 }
 
 TEST_F(FindSpecTest, ManyOutputsTakeNoTime) {
@@ -96,6 +117,30 @@ TEST_F(FindSpecTest, ASpecThatDoesNotFitIsRefused) {
 }
 
 /// A description of its own does not change what trtpose can feed.
+TEST_F(FindSpecTest, ASizeOtherThanTheInputsIsRefused) {
+    OnnxModel model;
+    model.outputs = {{"rows", {1, 5, 12}}};
+    const auto with = [&](int64_t height, int64_t width, const std::string& imgsz) {
+        model.inputs = {{"images", {1, 3, height, width}}};
+        const ModelFile file = read(model.text());
+        return find_spec(file, R"({"layout": "final", "imgsz": )" + imgsz +
+                                   R"(, "strides": [32], "names": ["a"], "kpt_shape": [2, 3]})")
+            .spec.imgsz;
+    };
+    EXPECT_EQ(with(64, 96, "[64, 96]"), (Size{64, 96}));
+    EXPECT_EQ(with(-1, -1, "[64, 96]"), (Size{64, 96}));
+    EXPECT_EQ(with(64, -1, "[64, 96]"), (Size{64, 96}));
+    TRTPOSE_EXPECT_ERROR(with(64, 96, "[96, 64]"), ErrorCode::model,
+                         "its input is 1×3×64×96, and the model spec's imgsz is [96, 64], [height, width]");
+    TRTPOSE_EXPECT_ERROR(with(-1, 96, "[64, 64]"), ErrorCode::model,
+                         "imgsz is [64, 64], [height, width]: write [64, 96] there; the model spec does not fit");
+    // Within the file it was right once: another tool has fixed the size since.
+    model.metadata = {{"trtpose", R"({"layout": "final", "imgsz": [64, 64], "strides": [32], "names": ["a"],
+        "kpt_shape": [2, 3]})"}};
+    model.inputs = {{"images", {1, 3, -1, 96}}};
+    EXPECT_EQ(find_spec(read(model.text())).spec.imgsz, (Size{64, 96}));
+}
+
 TEST_F(FindSpecTest, AnInputThatCannotBeFedIsNamed) {
     const auto refused = [&](const Dims& input, const char* why, int64_t type = 1) {
         for (const bool described : {true, false}) {

@@ -72,10 +72,26 @@ TEST_F(ModelFileTest, PackedDimensionsAreRead) {
 
 TEST_F(ModelFileTest, OtherKindsOfFilesAreNamed) {
     TRTPOSE_EXPECT_ERROR(read_model_file(folder_ / "none.onnx"), ErrorCode::model, "none.onnx");
-    TRTPOSE_EXPECT_ERROR(read_model_file(folder_ / ""), ErrorCode::model, "regular file");
+    TRTPOSE_EXPECT_ERROR(read_model_file(folder_ / ""), ErrorCode::model, "not a regular file but a folder");
     TRTPOSE_EXPECT_ERROR(read(""), ErrorCode::model, "empty");
     TRTPOSE_EXPECT_ERROR(read("PK\x03\x04rest"), ErrorCode::model, "trtpose export");
     TRTPOSE_EXPECT_ERROR(read("\x80\x02}q"), ErrorCode::model, "trtpose export");
+    const auto archive = [&](const std::string& entry) {
+        std::string header = "PK\x03\x04" + std::string(22, '\0');
+        header += static_cast<char>(entry.size());
+        return header + std::string(3, '\0') + entry + "content";
+    };
+    TRTPOSE_EXPECT_ERROR(read(archive("yolo/data.pkl")), ErrorCode::model, "this is a PyTorch checkpoint; turn it");
+    TRTPOSE_EXPECT_ERROR(read(archive("20230831/end2end.onnx")), ErrorCode::model,
+                         "this is an archive (zip), its first entry '20230831/end2end.onnx'; unpack it, and give");
+    TRTPOSE_EXPECT_ERROR(read(archive("\x1b[2J")), ErrorCode::model, "this is an archive (zip); unpack it");
+    TRTPOSE_EXPECT_ERROR(read(archive(std::string(200, 'x')).substr(0, 60)), ErrorCode::model, "(zip); unpack it");
+    TRTPOSE_EXPECT_ERROR(read(std::string("\x1c\0\0\0TFL3\0\0", 10)), ErrorCode::model,
+                         "TensorFlow Lite; convert it to ONNX first");
+    TRTPOSE_EXPECT_ERROR(read("\x89HDF\r\n\x1a\n"), ErrorCode::model, "HDF5, as Keras writes models");
+    TRTPOSE_EXPECT_ERROR(read("\x1f\x8b\x08 packed"), ErrorCode::model, "packed by gzip; unpack it");
+    TRTPOSE_EXPECT_ERROR(read("version https://git-lfs.github.com/spec/v1"), ErrorCode::model, "git lfs pull");
+    TRTPOSE_EXPECT_ERROR(read("<!DOCTYPE html>"), ErrorCode::model, "this is a web page");
     TRTPOSE_EXPECT_ERROR(read("<?xml version=\"1.0\"?>"), ErrorCode::model, "XML");
     TRTPOSE_EXPECT_ERROR(read("plain text, no model at all"), ErrorCode::model, "not a readable ONNX model");
     TRTPOSE_EXPECT_ERROR(read(std::string(4096, '\0')), ErrorCode::model, "not a readable ONNX model");
@@ -85,7 +101,8 @@ TEST_F(ModelFileTest, OtherKindsOfFilesAreNamed) {
 TEST_F(ModelFileTest, APipeIsRefusedNotWaitedFor) {
     const std::string path = folder_ / "pipe.onnx";
     ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
-    TRTPOSE_EXPECT_ERROR(read_model_file(path), ErrorCode::model, "not a regular file");
+    TRTPOSE_EXPECT_ERROR(read_model_file(path), ErrorCode::model,
+                         "not a regular file but a pipe; write its content into one, or give");
 }
 
 TEST_F(ModelFileTest, AnEngineFileWithoutASpecIsAnErrorNotACrash) {

@@ -106,6 +106,46 @@ TEST(ModelSpec, DefaultsStandForWhatIsLeftOut) {
     EXPECT_EQ(spec.keypoint_dims, 2);
 }
 
+TEST(ModelSpec, ThePlainFormOfInputIsWhatIsNotSaid) {
+    const ModelSpec plain = parse(kFull);
+    EXPECT_EQ(plain.letterbox, math::LetterboxForm{});
+    EXPECT_EQ(plain.letterbox.placement, math::Placement::center);
+    EXPECT_EQ(plain.letterbox.rounding, math::Rounding::nearest);
+    EXPECT_EQ(plain.letterbox.sizing, math::Sizing::fit);
+    // A file of today's usual form stays one that older versions read, in the same words.
+    const std::string json = plain.to_json();
+    EXPECT_NE(json.find("\"trtpose\": 1"), json.npos);
+    for (const char* key : {"placement", "rounding", "sizing"}) EXPECT_EQ(json.find(key), json.npos) << json;
+    EXPECT_EQ(parse(full_with("\"pad\": 0", R"("pad": 0, "placement": "center", "sizing": "fit")")).to_json(), json);
+}
+
+TEST(ModelSpec, AnotherFormOfInputIsOfAVersionThatOlderReadersRefuse) {
+    const std::pair<const char*, math::LetterboxForm> forms[] = {
+        {R"("pad": 0, "placement": "top_left")", {math::Placement::top_left}},
+        {R"("pad": 0, "rounding": "down")", {math::Placement::center, math::Rounding::down}},
+        {R"("pad": 0, "sizing": "height")", {math::Placement::center, math::Rounding::nearest, math::Sizing::height}},
+    };
+    for (const auto& [text, form] : forms) {
+        const ModelSpec spec = parse(full_with("\"pad\": 0", text));
+        EXPECT_EQ(spec.letterbox, form);
+        const std::string json = spec.to_json();
+        EXPECT_NE(json.find("\"trtpose\": 2"), json.npos) << json;
+        EXPECT_EQ(parse(json).letterbox, form);
+        EXPECT_EQ(parse(json).to_json(), json);
+    }
+}
+
+TEST(ModelSpec, AFormOfInputThatIsNotKnownIsRefused) {
+    const std::pair<const char*, const char*> cases[] = {
+        {R"("placement": "bottom_right")", "placement is 'bottom_right', expected center or top_left"},
+        {R"("placement": 1)", "placement"},
+        {R"("rounding": "up")", "rounding is 'up', expected nearest or down"},
+        {R"("sizing": "width")", "sizing is 'width', expected fit, height or stretch"},
+    };
+    for (const auto& [text, part] : cases)
+        TRTPOSE_EXPECT_ERROR(parse(full_with("\"pad\": 0", text)), ErrorCode::model, part);
+}
+
 TEST(ModelSpec, EveryErrorNamesTheFileAndTheField) {
     struct Case {
         std::string text, part;
@@ -116,7 +156,7 @@ TEST(ModelSpec, EveryErrorNamesTheFileAndTheField) {
         {"[1]", "a model spec is a JSON object"},
         {"3", "a model spec is a JSON object"},
         {"{}", "lacks layout"},
-        {full_with("\"trtpose\": 1", "\"trtpose\": 2"), "version 2"},
+        {full_with("\"trtpose\": 1", "\"trtpose\": 3"), "version 3"},
         {full_with("\"trtpose\": 1", "\"trtpose\": \"1\""), "trtpose"},
         {full_with("\"heads\"", "\"head\""), "layout is 'head'"},
         {full_with("\"heads\"", "3"), "layout holds 3"},
@@ -131,8 +171,8 @@ TEST(ModelSpec, EveryErrorNamesTheFileAndTheField) {
         {full_with("\"strides\": [8, 16]", "\"strides\": []"), "strides is empty"},
         {full_with("\"strides\": [8, 16]", "\"strides\": [0, 16]"), "strides"},
         {full_with("\"strides\": [8, 16]", "\"strides\": [8]"), "anchors has 2 levels for 1 strides"},
-        {full_with("\"strides\": [8, 16]", "\"stride\": [8, 16]"), "lacks strides"},
-        {full_with("\"anchors\"", "\"anchor\""), "anchors has 0 levels"},
+        {full_with("\"strides\": [8, 16]", "\"stride\": [8, 16]"), "did you mean 'strides'?"},
+        {full_with("\"anchors\"", "\"anchor\""), "did you mean 'anchors'?"},
         {full_with("[[4, 5], [6.5, 8]]", "[[4, 5]]"), "as many pairs"},
         {full_with("[[4, 5], [6.5, 8]]", "[]"), "as many pairs"},
         {full_with("[4, 5]", "[4, 5, 6]"), "two numbers"},
@@ -163,6 +203,38 @@ TEST(ModelSpec, EveryErrorNamesTheFileAndTheField) {
         SCOPED_TRACE(c.text);
         TRTPOSE_EXPECT_ERROR(parse(c.text), ErrorCode::model, c.part);
         TRTPOSE_EXPECT_ERROR(parse(c.text), ErrorCode::model, "spec.json: ");
+    }
+}
+
+TEST(ModelSpec, AKeyThatWasMeantOtherwiseIsNotPassedOver) {
+    const std::pair<const char*, const char*> cases[] = {
+        {R"("colour": "rgb")", "'colour' is no key of a model spec; did you mean 'color'?"},
+        {R"("Mean": [0, 0, 0])", "did you mean 'mean'?"},
+        {R"("paddings": 0, "padd": 0)", "did you mean 'pad'?"},
+        {R"("sdt": [1, 1, 1], "stdd": [1, 1, 1])", "did you mean 'std'?"},
+        {R"("placment": "top_left")", "did you mean 'placement'?"},
+        {R"("flip-idx": [1, 0])", "did you mean 'flip_idx'?"},
+        {R"("output": ["p3", "p4"])", "did you mean 'outputs'?"},
+        {R"("form": "heads")",
+         "'form' is a key of the family kapao, movenet, openpose, rows, and this spec is of the "
+         "family anchor_grid, which does not read it"},
+        {R"("zero_unreplaced": true)", "'zero_unreplaced' is a key of the family kapao"},
+        {R"("pad": 1)", "'pad' stands there twice"},
+    };
+    for (const auto& [keys, part] : cases) {
+        const std::string text = full_with("\"pad\": 0", std::string("\"pad\": 0, ") + keys);
+        TRTPOSE_EXPECT_ERROR(parse(text), ErrorCode::model, part);
+    }
+    // What is like no key says nothing of what is missing.
+    TRTPOSE_EXPECT_ERROR(parse(full_with("\"strides\"", "\"cells\"")), ErrorCode::model, "lacks strides");
+    TRTPOSE_EXPECT_ERROR(parse(full_with("\"anchors\"", "\"boxes\"")), ErrorCode::model, "anchors has 0 levels");
+}
+
+TEST(ModelSpec, NotesAndWhatIsEmptyAreKept) {
+    for (const char* keys : {R"("note": "of mine", "licence": "MIT", "date": 2026, "path": "x", "a": 1)",
+                             R"("form": "", "limbs": [], "colour": null)", R"("nms": {"conf": 0.3})"}) {
+        const std::string json = parse(full_with("\"pad\": 0", std::string("\"pad\": 0, ") + keys)).to_json();
+        EXPECT_NE(json.find(keys), json.npos) << json;
     }
 }
 

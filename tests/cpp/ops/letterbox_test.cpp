@@ -29,6 +29,16 @@ std::vector<float> normalised(const std::vector<uint8_t>& bytes, Size size, cons
     return out;
 }
 
+/// A form as the goldens say it.
+math::LetterboxForm form_of(const std::vector<int32_t>& at) {
+    return {static_cast<math::Placement>(at[0]), static_cast<math::Rounding>(at[1]), static_cast<math::Sizing>(at[2])};
+}
+
+math::LetterboxForm random_form(std::mt19937& random) {
+    const auto either = [&] { return static_cast<int32_t>(random() % 2); };
+    return form_of({either(), either(), static_cast<int32_t>(random() % 3)});
+}
+
 class LetterboxTest : public OnDevice {
 protected:
     struct Result {
@@ -61,7 +71,8 @@ protected:
     }
 
     void expect_reference(const ReferenceFrame& frame, Size size, const ModelSpec& spec = {}) {
-        const auto expected = normalised(letterbox_reference(frame, size, spec.pad), size, spec, frame.format);
+        const auto expected =
+            normalised(letterbox_reference(frame, size, spec.pad, spec.letterbox), size, spec, frame.format);
         const auto got = run({frame}, size, spec).inputs.front();
         ASSERT_EQ(got, expected) << frame.width << "×" << frame.height << " in " << size.width << "×" << size.height
                                  << " stride " << frame.stride << " seed " << seed();
@@ -87,10 +98,30 @@ TEST_P(LetterboxTest, EqualsOpenCv) {
     }
 }
 
+TEST_P(LetterboxTest, EveryFormEqualsOpenCv) {
+    TRTPOSE_GOLDENS_OR_SKIP(goldens, "forms");
+    const size_t cases = goldens.size() / 3;
+    ASSERT_GE(cases, 60u);
+    for (size_t i = 0; i < cases; ++i) {
+        SCOPED_TRACE(i);
+        const auto& source = goldens.at(std::to_string(i) + "/frame");
+        const auto& expected = goldens.at(std::to_string(i) + "/input");
+        ReferenceFrame frame;
+        frame.bytes = source.bytes;
+        frame.height = static_cast<int>(source.shape[0]);
+        frame.width = static_cast<int>(source.shape[1]);
+        frame.stride = 3 * frame.width;
+        const Size size{static_cast<int>(expected.shape[0]), static_cast<int>(expected.shape[1])};
+        ModelSpec spec;
+        spec.letterbox = form_of(goldens.at(std::to_string(i) + "/form").ints);
+        EXPECT_EQ(run({frame}, size, spec).inputs.front(), normalised(expected.bytes, size, {}, PixelFormat::bgr));
+    }
+}
+
 TEST_P(LetterboxTest, VideoFramesEqualOpenCv) {
     TRTPOSE_GOLDENS_OR_SKIP(goldens, "nv12");
-    const size_t cases = goldens.size() / 3;
-    ASSERT_GE(cases, 5u);
+    const size_t cases = goldens.size() / 4;
+    ASSERT_GE(cases, 10u);
     for (size_t i = 0; i < cases; ++i) {
         const auto& luma = goldens.at(std::to_string(i) + "/luma");
         const auto& chroma = goldens.at(std::to_string(i) + "/chroma");
@@ -98,7 +129,9 @@ TEST_P(LetterboxTest, VideoFramesEqualOpenCv) {
         const Size size{static_cast<int>(expected.shape[0]), static_cast<int>(expected.shape[1])};
         const auto wanted = normalised(expected.bytes, size, {}, PixelFormat::bgr);
         const auto width = static_cast<int>(luma.shape[1]), height = static_cast<int>(luma.shape[0]);
-        const ops::Letterbox op(ModelSpec{}, size);
+        ModelSpec spec;
+        spec.letterbox = form_of(goldens.at(std::to_string(i) + "/form").ints);
+        const ops::Letterbox op(spec, size);
         const auto run_on = [&](const ImageView& frame) {
             const auto output = array<float>(3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width));
             const auto placement = array<math::Letterbox>(1);
@@ -142,6 +175,7 @@ TEST_P(LetterboxTest, RandomFramesOfAllKinds) {
         ModelSpec spec;
         if (i % 6 == 0) spec.color = PixelFormat::bgr;
         if (i % 5 == 0) spec.pad = side(256) - 1;
+        if (i % 2) spec.letterbox = random_form(random);
         expect_reference(frame, {side(120), side(120)}, spec);
         if (HasFatalFailure()) return;
     }
@@ -200,6 +234,32 @@ TEST_P(LetterboxTest, PlacementsTellWhereTheFrameLies) {
     EXPECT_EQ(tall.width, 211);  // 33 · 6.4 = 211.2
     EXPECT_EQ(tall.height, 640);
     EXPECT_EQ(tall.left, 214);  // 429 to share: the odd pixel goes to the right
+}
+
+TEST_P(LetterboxTest, FormsScaleAndPlace) {
+    std::mt19937 random(seed());
+    const auto placed = [&](int width, int height, Size size, math::LetterboxForm form) {
+        ModelSpec spec;
+        spec.letterbox = form;
+        const math::Letterbox place = run({random_frame(random, width, height)}, size, spec).placements[0];
+        return std::vector<int>{place.width, place.height, place.left, place.top};
+    };
+    using math::Placement;
+    using math::Rounding;
+    using math::Sizing;
+    // 33 · 6.4 = 211.2; 101 · 64 / 180 = 35.91.
+    EXPECT_EQ(placed(33, 100, {640, 640}, {Placement::top_left}), (std::vector<int>{211, 640, 0, 0}));
+    EXPECT_EQ(placed(180, 101, {64, 64}, {}), (std::vector<int>{64, 36, 0, 14}));
+    EXPECT_EQ(placed(180, 101, {64, 64}, {Placement::center, Rounding::down}), (std::vector<int>{64, 35, 0, 14}));
+    EXPECT_EQ(placed(180, 101, {64, 64}, {Placement::top_left, Rounding::down}), (std::vector<int>{64, 35, 0, 0}));
+    // 180 · 64 / 101 = 114.06: there is room for it, for less than it, and for none of the fraction.
+    const math::LetterboxForm by_height{Placement::center, Rounding::nearest, Sizing::height};
+    EXPECT_EQ(placed(180, 101, {64, 120}, by_height), (std::vector<int>{114, 64, 3, 0}));
+    EXPECT_EQ(placed(180, 101, {64, 112}, by_height), (std::vector<int>{112, 63, 0, 0}));
+    EXPECT_EQ(placed(180, 101, {64, 114}, by_height), (std::vector<int>{114, 64, 0, 0}));
+    EXPECT_EQ(placed(10, 1000, {64, 8}, by_height), (std::vector<int>{1, 64, 3, 0}));
+    EXPECT_EQ(placed(180, 101, {64, 32}, {Placement::center, Rounding::nearest, Sizing::stretch}),
+              (std::vector<int>{32, 64, 0, 0}));
 }
 
 TEST_P(LetterboxTest, ManyFramesInOneCallEqualEachAlone) {
@@ -311,6 +371,51 @@ TEST(LetterboxGeometry, FitsAndInverts) {
         ASSERT_NEAR(static_cast<float>(box.width) * box.scale_x(), width, 1e-6 * width);
         ASSERT_NEAR(static_cast<float>(box.height) * box.scale_y(), height, 1e-6 * height);
     }
+}
+
+TEST(LetterboxGeometry, EveryFormLiesInsideAndInverts) {
+    std::mt19937 random(seed());
+    for (int i = 0; i < 20000; ++i) {
+        const auto side = [&] { return 1 + static_cast<int>(random() % (i % 2 ? 5000u : 50u)); };
+        const int width = side(), height = side(), in_width = side(), in_height = side();
+        const math::LetterboxForm form = random_form(random);
+        const math::Letterbox box = math::letterbox(width, height, in_width, in_height, form);
+        ASSERT_GE(box.width, 1);
+        ASSERT_GE(box.height, 1);
+        ASSERT_GE(box.left, 0);
+        ASSERT_GE(box.top, 0);
+        ASSERT_LE(box.left + box.width, in_width);
+        ASSERT_LE(box.top + box.height, in_height);
+        if (form.placement == math::Placement::top_left) {
+            ASSERT_EQ(box.left + box.top, 0);
+        }
+        const double by_height = static_cast<double>(in_height) / height,
+                     by_width = static_cast<double>(in_width) / width;
+        // A width of whose fraction nothing is left fits.
+        const double widest = in_width + (form.rounding == math::Rounding::down ? 1 : 0.5);
+        const bool follows = form.sizing == math::Sizing::height && width * by_height <= widest;
+        const double r = follows ? by_height : std::min(by_height, by_width);
+        const double upwards = 1e-6 + (form.rounding == math::Rounding::down ? 0 : 0.5);
+        if (form.sizing == math::Sizing::stretch) {
+            ASSERT_EQ(box.width, in_width);
+            ASSERT_EQ(box.height, in_height);
+        } else {
+            ASSERT_LE(box.width, std::max(width * r + upwards, 1.0));
+            ASSERT_LE(box.height, std::max(height * r + upwards, 1.0));
+        }
+        // By the height alone the scaled frame's far corner is that of the frame but for the rounding.
+        const bool by_factor = box.by_height, surely = width * by_height > 0.501 && width * by_height < widest - 1e-6;
+        ASSERT_TRUE(by_factor ? follows : !(follows && surely));
+        const double rounded = by_factor ? std::abs(box.width - width * by_height) * box.scale_x() : 0.0;
+        ASSERT_NEAR(static_cast<float>(box.width) * box.scale_x(), width, rounded + 2e-6 * width);
+        if (by_factor) {
+            ASSERT_EQ(box.scale_x(), box.scale_y());
+        }
+        const double cut = by_factor ? static_cast<double>(in_height - box.height) * height / in_height : 0.0;
+        ASSERT_NEAR(static_cast<float>(box.height) * box.scale_y(), height, cut + 2e-6 * height);
+    }
+    const math::LetterboxForm by_height{math::Placement::center, math::Rounding::nearest, math::Sizing::height};
+    EXPECT_EQ(math::letterbox(ops::kMaxFrameSide, 1, 1 << 16, 1 << 16, by_height).width, 1 << 16);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -32,6 +33,7 @@ struct FakeNetwork {
     std::vector<ShapeRange> profiles;  ///< as the session reports them
 
     std::atomic<int> runs{0}, clones{0};
+    bool in_threads = true;              ///< start() returns at once, and the work is done by another thread
     std::atomic<bool> fail_next{false};  ///< the next run throws Error(model)
 
     std::vector<std::pair<int, Size>> taken_runs() {
@@ -107,6 +109,15 @@ public:
         if (network_->fail_next.exchange(false)) throw Error(ErrorCode::model, "fake network: asked to fail");
     }
 
+    void start(const void* images, Span<void* const> outputs, const Context& context) override {
+        if (!network_->in_threads) return Session::start(images, outputs, context);
+        EXPECT_FALSE(pending_.valid()) << "the work before has not been waited for";
+        pending_ = std::async(std::launch::async, [=] { run(images, outputs, context); });
+    }
+    void wait() override {
+        if (pending_.valid()) pending_.get();
+    }
+
     std::unique_ptr<Session> clone() const override {
         ++network_->clones;
         return std::make_unique<FakeSession>(network_);
@@ -119,6 +130,7 @@ private:
     int batch_ = 0;
     Size size_;
     std::atomic<bool> running_{false};
+    std::future<void> pending_;
 };
 
 /// A fake session on the device of the program that the tests of the engine are linked into.

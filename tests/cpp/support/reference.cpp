@@ -25,9 +25,10 @@ struct Axis {
     std::vector<int> index, c0, c1;
 };
 
-Axis axis(int target, int source, bool columns) {
+/// `factor`: target pixels per source pixel.
+Axis axis(int target, int source, bool columns, double factor) {
     Axis out;
-    const double scale = 1.0 / (static_cast<double>(target) / source);
+    const double scale = 1.0 / factor;
     for (int d = 0; d < target; ++d) {
         auto f = static_cast<float>((d + 0.5) * scale - 0.5);
         int s = static_cast<int>(std::floor(f));
@@ -156,13 +157,24 @@ ReferenceFrame random_frame(std::mt19937& random, int width, int height, int pad
     return frame;
 }
 
-std::vector<uint8_t> letterbox_reference(const ReferenceFrame& frame, Size size, int pad) {
-    const double r =
-        std::min(static_cast<double>(size.height) / frame.height, static_cast<double>(size.width) / frame.width);
-    const int width = std::clamp(round_even(frame.width * r), 1, size.width);
-    const int height = std::clamp(round_even(frame.height * r), 1, size.height);
-    const int left = round_even((size.width - width) / 2.0 - 0.1), top = round_even((size.height - height) / 2.0 - 0.1);
-    const Axis xs = axis(width, frame.width, true), ys = axis(height, frame.height, false);
+std::vector<uint8_t> letterbox_reference(const ReferenceFrame& frame, Size size, int pad, math::LetterboxForm form) {
+    const auto whole = [&](double v) {
+        return form.rounding == math::Rounding::down ? static_cast<int>(v) : round_even(v);
+    };
+    double r = static_cast<double>(size.height) / frame.height;
+    const bool height_alone = form.sizing == math::Sizing::height && std::max(whole(frame.width * r), 1) <= size.width;
+    if (!height_alone) r = std::min(r, static_cast<double>(size.width) / frame.width);
+    const bool stretched = form.sizing == math::Sizing::stretch;
+    const int width = stretched ? size.width : std::clamp(whole(frame.width * r), 1, size.width);
+    const int height = stretched ? size.height : std::clamp(whole(frame.height * r), 1, size.height);
+    const bool centred = form.placement == math::Placement::center;
+    const int left = centred ? round_even((size.width - width) / 2.0 - 0.1) : 0;
+    const int top = centred ? round_even((size.height - height) / 2.0 - 0.1) : 0;
+    // By the height alone OpenCV is given a factor, which counts for the columns too.
+    const bool by_factor = height_alone && frame.width * r > 0.5;
+    const double factor = by_factor ? r : static_cast<double>(height) / frame.height;
+    const Axis xs = axis(width, frame.width, true, by_factor ? factor : static_cast<double>(width) / frame.width),
+               ys = axis(height, frame.height, false, factor);
     std::vector<uint8_t> out(3 * static_cast<size_t>(size.height) * static_cast<size_t>(size.width),
                              static_cast<uint8_t>(pad));
     for (int y = 0; y < height; ++y) {

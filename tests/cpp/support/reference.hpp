@@ -72,7 +72,8 @@ ReferenceFrame random_frame(std::mt19937& random, int width, int height, int pad
 
 /// What a frame becomes: `height` × `width` × 3 bytes in the order of the frame, resized as OpenCV resizes 8-bit
 /// pictures bilinearly, inside a border of `pad`.
-std::vector<uint8_t> letterbox_reference(const ReferenceFrame& frame, Size size, int pad);
+std::vector<uint8_t> letterbox_reference(const ReferenceFrame& frame, Size size, int pad,
+                                         math::LetterboxForm form = {});
 
 /// Seed of a test, printed where one fails; another one is taken from TRTPOSE_SEED.
 unsigned seed();

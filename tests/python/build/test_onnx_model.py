@@ -41,6 +41,27 @@ def test_asymmetric_pairs_are_refused(
     assert nothing_but(tmp_path)
 
 
+def test_weights_that_alone_are_whole_numbers_are_sent_to_export(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As Open Model Zoo's Lightweight OpenPose has them."""
+    rtx.load()
+    stated = {"trtpose": json.dumps(spec_fields(keypoints=3))}
+    model = onnx.load(write_model(tmp_path / "my net.onnx", metadata=stated))
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    weights = next(value for value in model.graph.initializer if value.name == conv.input[1])
+    whole = onnx.numpy_helper.from_array(np.ones(weights.dims, np.int8), "whole")
+    model.graph.initializer.extend([whole, onnx.numpy_helper.from_array(np.float32(0.01), "scale")])
+    model.graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", ["whole", "scale"], ["plain"]))
+    conv.input[1] = "plain"
+    onnx.save(model, tmp_path / "my net.onnx")
+    assert cli.main(["build", str(tmp_path / "my net.onnx"), "-o", str(tmp_path / "x.engine"), "--fp16"]) == 1
+    err = capfd.readouterr()[1]
+    assert len(err.splitlines()) == 1
+    assert "its weights are whole numbers" in err
+    assert f"trtpose export '{tmp_path}/my net.onnx'" in err
+
+
 @pytest.mark.shared
 def test_what_the_parser_says_of_asymmetric_pairs(
     shared: Path, builder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -49,7 +49,7 @@ def test_options(options: list[str], shape: list[Any], saved: Path, capsys: pyte
     path = saved.with_suffix(".onnx")
     assert _shape(path) == shape
     printed = capsys.readouterr().out
-    assert printed.count("largest difference") == 2
+    assert printed.count("largest difference, noise and shapes") == 1
     assert str(path) in printed
     assert [v.name for v in onnx.load(path).graph.output] == (
         ["output"] if "decoded" in options else ["head_4", "head_8"]
@@ -83,10 +83,15 @@ def test_output_place(saved: Path, tmp_path: Path) -> None:
         (["small.pt", "--imgsz", "100"], "multiples of its largest stride"),
         (["small.pt", "--imgsz", "64", "64", "64"], "one or two numbers"),
         (["absent.pt"], "absent.pt: no such checkpoint file; check the path"),
-        (["."], "no such checkpoint file; it is not a regular file; give a .pt file"),
+        (["."], ".: is a folder, not a checkpoint file; give the .pt file itself"),
         (["yolov99-pose"], "known are yolov7-w6-pose"),
         (["text.pt"], "not a PyTorch checkpoint"),
         (["small.pt", "-o", "missing/a.onnx", "--imgsz", "64"], "does not exist"),
+        (
+            ["small.pt", "-o", "other.pt"],
+            "other.pt: the name is that of a checkpoint (.pt), and an ONNX model would be",
+        ),
+        (["text.onnx", "-o", "text.pt"], "text.pt: the name is that of a checkpoint (.pt), and an ONNX model would be"),
         (["small.pt", "--arch", "nonsense"], "no network of this name"),
         (["text.onnx"], "not a readable ONNX model"),
         (["text.onnx", "--dynamic"], "for checkpoints"),

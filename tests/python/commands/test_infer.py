@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -33,7 +37,7 @@ def test_pictures_and_json(run: Run, photos: Path, tmp_path: Path):
         assert drawn.shape == (48, 64, 3)
         assert (drawn != cv2.imread(str(photos / name))).any()
     data = json.loads(report.read_text())
-    assert list(data) == ["model", "device", "backend", "precision", "images"]
+    assert list(data) == ["model", "device", "backend", "precision", "imgsz", "thresholds", "images"]
     assert (data["model"], data["device"], data["backend"], data["precision"]) == ("m.onnx", "cpu", "stand-in", "f32")
     assert [entry["source"] for entry in data["images"]] == [str(photos / name) for name in files(out)]
     for entry in data["images"]:
@@ -140,6 +144,36 @@ def test_videos_and_pictures_mixed(run: Run, photos: Path, tmp_path: Path):
     assert files(tmp_path / "out") == ["a.jpg", "b.mp4", "b.png", "bb.mp4", "c.webp"]
 
 
+def sure(frame: np.ndarray) -> Poses:
+    """One person of a good score."""
+    return dataclasses.replace(make_poses(1, frame.shape[:2]), scores=np.array([0.9], np.float32))
+
+
+def test_track_gives_ids_that_last_as_long_as_the_video(run: Run, photos: Path, tmp_path: Path):
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    first, second = write_video(tmp_path / "a.avi", frames=4), write_video(tmp_path / "b.avi", frames=3)
+    lines = tmp_path / "poses.jsonl"
+    status, _, err = run("infer", "m.onnx", first, photos / "a.jpg", second, "--track", "--jsonl", lines, answer=sure)
+    assert (status, err) == (0, "")
+    entries = [json.loads(line) for line in lines.read_text().splitlines()][1:]
+    ids = [[pose["id"] for pose in entry["poses"]] for entry in entries]
+    # Each video begins anew; nobody is followed through a picture.
+    assert ids == [[0]] * 4 + [[None]] + [[0]] * 3
+    again = [Poses.from_dict(entry, PERSON).ids for entry in entries[:5]]
+    assert [ids.tolist() for ids in again if ids is not None] == [[0]] * 4 + [[-1]]
+
+
+def test_smooth_alone_and_an_unknown_tracker(run: Run, tmp_path: Path):
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    video = write_video(tmp_path / "a.avi", frames=3)
+    assert run("infer", "m.onnx", video, "--smooth", "--json", tmp_path / "j", answer=sure)[0] == 0
+    document = json.loads((tmp_path / "j").read_text())
+    assert [entry["poses"][0]["id"] for entry in document["images"]] == [0, 0, 0]
+    status, _, err = run("infer", "m.onnx", video, "--tracker", "deep")
+    assert status == 2
+    assert "--tracker" in err
+
+
 def test_a_bad_video_leaves_no_file(run: Run, photos: Path, tmp_path: Path):
     (photos / "bad.mp4").write_bytes(b"\0\0\0\x18ftypmp42 and no more")
     status, out, err = run("infer", "m.onnx", photos, "--out", tmp_path / "out")
@@ -178,6 +212,39 @@ class Camera:
         pass
 
 
+def test_several_cameras_at_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each has a video, ids and times of its own; a file beside them is read in its place."""
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    real = cv2.VideoCapture
+
+    class Slow(Camera):
+        def read(self) -> tuple[bool, Any]:
+            time.sleep(0.005)
+            return super().read()
+
+    video = write_video(tmp_path / "v.avi", frames=3)
+    out, report = tmp_path / "out", tmp_path / "j.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "VideoCapture", lambda *a: Slow() if a[:1] in ((0,), (1,)) else real(*a))
+        command = ["infer", "m.onnx", "0", video, "1", "--out", out, "--json", report, "--track", "--max-frames", "60"]
+        status, text, err = run(*command, "--batch", "4", answer=sure)
+    assert (status, err) == (0, "")
+    assert files(out) == ["camera 0.mp4", "camera 1.mp4", "v.mp4"]
+    entries = json.loads(report.read_text())["images"]
+    counts = {name: sum(entry["source"] == name for entry in entries) for name in ("camera 0", str(video), "camera 1")}
+    assert sum(counts.values()) == 60
+    assert counts[str(video)] == 3
+    assert min(counts.values()) == 3 < min(counts["camera 0"], counts["camera 1"])
+    for name, count in counts.items():
+        mine = [entry for entry in entries if entry["source"] == name]
+        times = [entry["time"] for entry in mine]
+        assert times == sorted(times)
+        assert {pose["id"] for entry in mine for pose in entry["poses"]} == {0}
+        assert f"{name}: {count} poses in {count} frames" in text
+        with av.open(str(out / f"{Path(name).stem}.mp4")) as container:
+            assert container.streams.video[0].frames == count
+
+
 def test_a_recording_of_a_camera_is_stopped_by_ctrl_c_and_kept(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -195,7 +262,11 @@ def test_a_recording_of_a_camera_is_stopped_by_ctrl_c_and_kept(
         out, report = tmp_path / "out", tmp_path / "j.json"
         status, text, err = run("infer", "m.onnx", "0", "--out", out, "--json", report, "--batch", "3", answer=answer)
     assert status == 130
-    assert text == "camera 0: 8 poses in 4 frames\n"
+    line = r"camera 0: 8 poses in 4 frames; (\d+) read, (\d+) dropped, 0 reconnects, results \d+\.\d\d seconds after "
+    counted = re.fullmatch(line + r"reading\n", text)
+    assert counted is not None, text
+    # One more was interrupted; others may wait.
+    assert int(counted[1]) - int(counted[2]) >= 5
     assert not err
     assert len(json.loads(report.read_text())["images"]) == 4
     check = cv2.VideoCapture(str(out / "camera 0.mp4"))

@@ -115,7 +115,8 @@ def test_a_recording_ends_with_a_signal_and_is_whole(tmp_path: Path, number: int
     (name,) = files(out)
     times, _ = times_of(out / name)
     entries = json.loads(report.read_text())["images"]
-    assert text.endswith(f" poses in {len(entries)} frames\n")
+    assert f" poses in {len(entries)} frames; " in text
+    assert text.endswith(" seconds after reading\n")
     assert len(times) == len(entries) > 10
     assert times == pytest.approx([entry["time"] for entry in entries], abs=1e-3)
     assert times[0] == 0
@@ -123,6 +124,76 @@ def test_a_recording_ends_with_a_signal_and_is_whole(tmp_path: Path, number: int
     # As they came: the pause is in it, less what a loaded machine was late before.
     assert gaps[-1] > 0.6
     assert times[-1] > 1.5
+
+
+def test_a_terminal_that_is_closed(tmp_path: Path):
+    """Not a signal sent by a program: the system's own, to the leader of a session whose output is gone."""
+    fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(3):
+        write_picture(photos / f"{index}.png")
+    write_video(photos / "video.avi", frames=200)
+    out, lines = tmp_path / "out", tmp_path / "j.jsonl"
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    code = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{_DRIVER}"
+    code = code.format(tests=str(Path(__file__).parents[1]), delay=0.03)
+    command = [
+        "infer",
+        "m.onnx",
+        str(photos),
+        "--out",
+        str(out),
+        "--json",
+        str(tmp_path / "j.json"),
+        "--jsonl",
+        str(lines),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *command], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    deadline = time.monotonic() + 30
+    while not any(name.endswith(".part.mp4") for name in files(out)) and time.monotonic() < deadline:
+        os.read(master, 4096)
+    os.close(master)
+    assert process.wait(timeout=30) == 129
+    assert files(out) == ["0.png", "1.png", "2.png"]
+    assert not (tmp_path / "j.json").exists()
+    assert all(json.loads(line) for line in lines.read_text().splitlines())
+
+
+_AT_IMPORT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, {before})
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv[0] = "trtpose"
+from importlib.metadata import distribution
+(command,) = distribution("trtpose").entry_points.select(group="console_scripts", name="trtpose")
+sys.exit(command.load()())
+"""
+
+
+@pytest.mark.parametrize("name", ["trtpose", "numpy", "trtpose._core", "trtpose.cli", "trtpose.commands.infer"])
+def test_an_interrupt_while_the_command_is_imported(name: str):
+    """By the name that the installation has for the command; what begins before that is Python's own."""
+    code = _AT_IMPORT.format(name=name, before="signal.default_int_handler")
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_an_interrupt_that_the_caller_ignores():
+    code = _AT_IMPORT.format(name="numpy", before="signal.SIG_IGN")
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("trtpose ")
 
 
 def test_a_reader_that_goes_away(tmp_path: Path):

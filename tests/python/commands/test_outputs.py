@@ -32,14 +32,14 @@ CASES = [
     (["infer", "m.onnx", "pics"], "--jsonl", ["m.onnx", "m.json", "pics/1.png"]),
     (["infer", "m.onnx", "pics", "--json", "a.json", "--spec", "spec.json"], "--jsonl", ["spec.json"]),
     (["demo", "pics/0.png", "--out", "drawn"], "--json", ["pics/0.png"]),
-    (EVAL, "--json", ["m.onnx", "m.json", "people.json", "pics/1.png"]),
+    (EVAL, "--json", ["m.onnx", "m.json", "people.json", "pics/plain"]),
     (["bench", "m.onnx", "--runs", "1", "--images", "pics"], "--json", ["m.onnx", "m.json", "pics/1.png"]),
-    (CHECK, "--json", ["m.onnx", "m.json", "other.onnx", "pics/1.png"]),
+    (CHECK, "--json", ["m.onnx", "m.json", "other.onnx", "pics/plain"]),
     ([*CHECK, "--annotations", "people.json"], "--json", ["people.json"]),
     (["export", "m.onnx", "--spec", "spec.json"], "-o", ["m.onnx", "spec.json"]),
     (["export", "small.pt", "--imgsz", "64"], "-o", ["small.pt"]),
-    (QUANTIZE, "-o", ["q.onnx", "q.json", "pics/1.png"]),
-    ([*QUANTIZE, "--fp16", "--no-int8"], "-o", ["q.onnx", "pics/1.png"]),
+    (QUANTIZE, "-o", ["q.onnx", "q.json", "pics/plain"]),
+    ([*QUANTIZE, "--fp16", "--no-int8"], "-o", ["q.onnx", "pics/plain"]),
     ([*QUANTIZE, "--spec", "q.json", "-o", "new.onnx"], "--report", ["q.json", "pics/1.png"]),
     (BUILD, "-o", ["m.onnx", "m.json"]),
     ([*BUILD, "--spec", "spec.json"], "-o", ["spec.json"]),
@@ -47,7 +47,7 @@ CASES = [
 ]
 
 PEOPLE = {
-    "images": [{"id": 1, "file_name": "0.png"}, {"id": 2, "file_name": "1.png"}],
+    "images": [{"id": 1, "file_name": "0.png"}, {"id": 2, "file_name": "plain"}],
     "annotations": [
         {"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 4, 40, 40], "area": 900, "keypoints": [9, 9, 2] * 3}
     ],
@@ -94,6 +94,7 @@ def place(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (folder / "pics").mkdir(parents=True)
     for number in range(4):
         write_picture(folder / "pics" / f"{number}.png", picture(seed=number))
+    (folder / "pics" / "3.png").rename(folder / "pics" / "plain")
     spec = json.dumps(onnx_models.spec_fields(keypoints=3, size=SIZE, sigmas=[0.05] * 3))
     for name in ("m", "other"):
         onnx_models.write_model(folder / f"{name}.onnx", keypoints=3, size=SIZE)
@@ -180,18 +181,56 @@ def test_weights_beside_a_model_stay(
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        (["infer", "m.onnx", "pics", "--out", "drawn", "--json", "drawn/1.png"], "drawn/1.png"),
+        (["infer", "m.onnx", "pics", "--out", "drawn", "--json", "drawn/4.jpe"], "drawn/4.jpe"),
         (["infer", "m.onnx", "pics", "--json", "a.json", "--jsonl", "a.json"], "a.json"),
         ([*QUANTIZE, "-o", "new.md", "--report", "new.md"], "new.md"),
         ([*QUANTIZE, "--report", "a.md", "--report", "./a.md"], "a.md"),
     ],
 )
 def test_two_results_of_one_name(arguments: list[str], name: str, place: Path, capsys: pytest.CaptureFixture[str]):
+    write_picture(place / "pics" / "4.jpg").rename(place / "pics" / "4.jpe")
     before = _state(place)
     status, _, err = real_run(capsys, *arguments)
     assert status == 1
     assert f"{name}: is named for two results" in err
     assert _state(place) == before
+
+
+FOREIGN = [
+    (["infer", "m.onnx", "pics", "--json"], "kept.onnx", "JSON"),
+    (["infer", "m.onnx", "pics", "--jsonl"], "kept.PNG", "JSON"),
+    (["demo", "pics/0.png", "--json"], "kept.png", "JSON"),
+    ([*EVAL, "--json"], "kept.engine", "JSON"),
+    (["bench", "m.onnx", "--runs", "1", "--json"], "kept.pt", "JSON"),
+    ([*CHECK, "--json"], "kept.py", "JSON"),
+    (["export", "m.onnx", "-o"], "kept.pt", "an ONNX model"),
+    (["export", "small.pt", "--imgsz", "64", "-o"], "kept.json", "an ONNX model"),
+    ([*QUANTIZE, "-o"], "kept.engine", "an ONNX model"),
+    ([*QUANTIZE, "--fp16", "--no-int8", "-o"], "kept.safetensors", "an ONNX model"),
+    ([*BUILD, "-o"], "kept.onnx", "an engine file"),
+    (["build", "--recipe", "recipe.toml", "-o"], "kept.pth", "an engine file"),
+    ([*BUILD, "--timing-cache"], "kept.ckpt", "a timing cache"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "name", "kind"), FOREIGN, ids=[f"{a[0]} {a[-1]} {n}" for a, n, _ in FOREIGN])
+def test_a_name_of_another_kind_is_refused(
+    arguments: list[str], name: str, kind: str, place: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Whatever lies there is somebody's, and what would be written is not found under that name."""
+    (place / name).write_bytes(b"kept")
+    before = _state(place)
+    status, _, err = real_run(capsys, *arguments, name)
+    assert status == 1
+    assert f"{name}: the name is that of " in err, err
+    assert f"and {kind} would be written there; let it end in ." in err
+    assert _state(place) == before
+
+
+def test_a_name_that_says_nothing_serves(place: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("poses", "poses.v2", "poses.txt", "poses.JSON"):
+        assert real_run(capsys, "infer", "m.onnx", "pics", "--json", name)[0] == 0
+        assert len(json.loads((place / name).read_text())["images"]) == 4
 
 
 def test_a_result_may_be_written_again(place: Path, capsys: pytest.CaptureFixture[str]):
@@ -234,4 +273,6 @@ def test_a_link_that_others_put_into_a_shared_folder(place: Path, capsys: pytest
 
 def test_every_verb_is_here():
     verbs = {arguments[0] for arguments, _, _ in CASES}
-    assert verbs == {verb.name for verb in cli._VERBS} - {"info"}, "info writes no file"
+    assert verbs == {verb.name for verb in cli._VERBS} - {"info", "serve", "triton", "completion"}, (
+        "these replace no file"
+    )

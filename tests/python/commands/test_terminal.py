@@ -99,6 +99,9 @@ RUNS = [
     (["quantize", f"{NAME}q.onnx", "--calib", PICS, "--no-measure", "--keep", EVIL], "\\x1b[31m"),
     (["build", MODEL, "--fp32", "--keep", EVIL], "\\x1b[31m"),
     (["build", "--recipe", f"{NAME}bad.toml"], "\\x1b[31m"),
+    (["serve", MODEL, "--token-file", EVIL], "\\x1b[31m"),
+    (["triton", MODEL, "--repository", EVIL], "\\x1b[31m"),
+    (["completion", EVIL], "\\x1b[31m"),
     (["demo", f"pics/{NAME}0.png", "--out", NAME], "\\x1b[31m"),
     ([EVIL], "\\x1b[31m"),
 ]

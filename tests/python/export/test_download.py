@@ -161,12 +161,12 @@ def test_download_then_cache(server: Server, tmp_path: Path) -> None:
     assert path == tmp_path / "cache" / "known.pt"
     assert path.read_bytes() == CONTENT
     digest = hashlib.sha256(CONTENT).hexdigest()
-    assert digest in lines[-1]
+    assert f"{digest} (compared with nothing: its authors publish none)" in lines[-1]
     assert str(len(CONTENT)) in lines[-1]
     # A second time needs no server.
     again = download.fetch(ENTRY, base="http://127.0.0.1:9/closed", folder=tmp_path / "cache", report=lines.append)
     assert again == path
-    assert digest in lines[-1]
+    assert f"{digest} (compared with nothing: its authors publish none)" in lines[-1]
     assert server.asked == [("/weights/known.pt", "")]
     assert [p.name for p in path.parent.iterdir()] == ["known.pt"]
 

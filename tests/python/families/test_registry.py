@@ -16,7 +16,7 @@ import trtpose
 from tiny_family import TinyFamily
 from trtpose import spec as specs
 from trtpose.build.graft import graft
-from trtpose.export import export
+from trtpose.export import export, export_network
 from trtpose.families import registry
 from trtpose.families.family import Family
 from trtpose.spec import LAYOUTS, METADATA_KEY, ModelSpec
@@ -40,15 +40,15 @@ def fields_of(**changes: Any) -> dict[str, Any]:
     return {**onnx_models.spec_fields("decoded", keypoints=4), "outputs": ["points"], **changes}
 
 
-def network(width: int, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
+def network(width: int, metadata: dict[str, str] | None = None, output: str = "points") -> onnx.ModelProto:
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["rows"], ["points"])],
+        [helper.make_node("Identity", ["rows"], [output])],
         "tiny",
         [
             helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 64, 96]),
             helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, 5, width]),
         ],
-        [helper.make_tensor_value_info("points", TensorProto.FLOAT, [1, 5, width])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, 5, width])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, metadata or {})
@@ -120,6 +120,62 @@ def test_export_hands_a_file_to_its_family(tiny: Family, tmp_path: Path) -> None
     assert export(described).action == "took it as tiny"
     with pytest.raises(trtpose.ModelError, match=r"plain\.onnx: is no tiny-pose that the tiny family knows"):
         export(plain, arch="tiny-pose")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_family_takes_the_files_it_claims(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine.onnx", tmp_path / "other.onnx"
+    onnx.save(network(12, output="tiny_points"), mine)
+    onnx.save(network(12), other)
+    with pytest.raises(trtpose.ModelError, match=r"mine\.onnx: is no None that the tiny family knows"):
+        export(mine)
+    with pytest.raises(trtpose.ModelError, match=r"is no tiny that the tiny family knows"):
+        export(other, arch="tiny")
+    with pytest.raises(trtpose.ModelError) as refused:
+        export(other)
+    assert "tiny" not in str(refused.value)
+    (tmp_path / "broken.onnx").write_bytes(b"no ONNX")
+    with pytest.raises(trtpose.ModelError, match=r"broken\.onnx"):
+        export(tmp_path / "broken.onnx")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_checkpoint_goes_to_the_family_that_claims_it(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed; pip install trtpose[export]")
+    for key in ("tiny", "other"):
+        torch.save({key: 1}, tmp_path / f"{key}.pt")
+    with pytest.raises(trtpose.ModelError, match=r"tiny\.pt: no checkpoints of the family tiny are read"):
+        export(tmp_path / "tiny.pt")
+    with pytest.raises(trtpose.ModelError) as refused:
+        export(tmp_path / "other.pt")
+    assert "family" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_two_families_claim_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Twin(TinyFamily):
+        name = "twin"
+
+    monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, Twin()))
+    mine = tmp_path / "mine.onnx"
+    onnx.save(network(12, output="tiny_points"), mine)
+    with pytest.raises(trtpose.ModelError, match=r"mine\.onnx: may be a network of the families tiny and twin; say "):
+        export(mine)
+    with pytest.raises(trtpose.ModelError, match="is no twin that"):
+        export(mine, arch="twin")
+
+
+def test_a_family_with_one_form_has_no_layouts(tiny: Family, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed; pip install trtpose[export]")
+
+    class Network:
+        spec = ModelSpec.from_dict(fields_of(family=tiny.name))
+        license = ""
+
+    with pytest.raises(trtpose.InputError, match="layout heads: networks of the family tiny have one form; leave it"):
+        export_network(Network(), tmp_path / "a.onnx", layout="heads")
+    with pytest.raises(trtpose.ModelError, match="networks of the family tiny are not written as ONNX"):
+        export_network(Network(), tmp_path / "a.onnx")
 
 
 def test_what_a_family_does_not_offer_is_refused(tiny: Family, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from trtpose.formats import beside
 @pytest.mark.parametrize("chunk", [1 << 24, 64, 7])
 @pytest.mark.parametrize("name", ["w", "weights.bin", "n" * 127, "n" * 128, "n" * 200])
 def test_locations_are_found(name: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)  # the package onnx looks there for a file in the way
     path = onnx_models.write_model(tmp_path / "m.onnx", keypoints=3)
     assert beside.files_beside(path) == []
     onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, location=name, size_threshold=0)

@@ -96,6 +96,7 @@ _HAND_MADE = {
     "a name with odd characters": (b"\x80\x04\x8c\x06models\x8c\x05a;b()\x93.", "no name of a class"),
     "an extension": (b"\x80\x02\x82\x01.", "EXT1"),
     "state of a class": (b"\x80\x02cmodels.common\nConv\n}b.", "refused"),
+    "a count of a list": (b"\x80\x02ccollections\nCounter\n]\x85R.", "counts something that is no dictionary"),
     "state of a list": (b"\x80\x02]}b.", "refused"),
     "a call of a list": (b"\x80\x02])R.", "refused"),
     "an unhashable key": (b"\x80\x02}]K\x01s.", "dictionary key"),
@@ -286,6 +287,11 @@ def test_archives_that_are_refused(saved: bytes, tmp_path: Path) -> None:
     refused(support.repacked(saved, lambda name, data: None if name.endswith(".pkl") else data), "no data.pkl")
     refused(support.repacked(saved, lambda name, data: data + b"\0" * (name.endswith("/data/3"))), "bytes where")
     refused(support.repacked(saved, lambda name, data: b"middle" if "byteorder" in name else data), "byte order")
+    refused(b"\x1c\0\0\0TFL3" + bytes(20), "TensorFlow Lite; convert it to ONNX first")
+    deployed = io.BytesIO()
+    with zipfile.ZipFile(deployed, "w") as archive:
+        archive.writestr("2024/end2end.onnx", b"\x08\x08")
+    refused(deployed.getvalue(), "unpack its '2024/end2end.onnx' and give that")
     script = io.BytesIO()
     with zipfile.ZipFile(script, "w") as archive:
         archive.writestr("a/data.pkl", b"\x80\x02].")

@@ -133,3 +133,5 @@ def test_command_with_annotations(
     assert data["measured_on"] == "4 annotated pictures"
     assert len(data["groups"]) > 3
     assert all(group["loss"] is not None for group in data["groups"])
+    assert all(step["milliseconds"] > 0 for step in [data["reference"], *data["steps"]])
+    assert data["beside_float"]["found"] == data["beside_float"]["poses"] > 3

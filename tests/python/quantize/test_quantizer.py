@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,54 @@ import quantize_models as models
 import rtx
 import trtpose
 from trtpose import Engine
+from trtpose.check import check
 from trtpose.quantize import quantize
+from trtpose.quantize.report import Report, Step
 
 DATA = Path(trtpose.__file__).parent / "data"
 
 
 def test_the_demo_network_keeps_its_people(tmp_path: Path) -> None:
-    """Ranges from the packaged pictures; every pose the float network is sure of is found again."""
-    made = quantize(DATA / "demo.onnx", DATA / "demo", output=tmp_path / "d.onnx", cache=False, max_drop=100)
-    details = made.report.final.details if made.report.final else {}
+    """Ranges from the packaged pictures; every pose the float network is sure of is found again, and what
+    ``trtpose check`` would say of it stands in the report."""
+    pictures, said = DATA / "demo", list[str]()
+    options: dict[str, Any] = {"images": pictures, "cache": False, "max_drop": 100}
+    made = quantize(DATA / "demo.onnx", pictures, output=tmp_path / "d.onnx", report=said.append, **options)
+    report = made.report
+    details = report.final.details if report.final else {}
     assert details["poses"] >= 4
     assert details["found"] == details["poses"]
     assert details["keypoint_px_median"] < 2.0  # pixels of the frame, as for other networks
-    size = made.report.size
+    size = report.size
     full = (1, 3, *size)
     assert len(rtx.build(made.path, {"images": (full, full, full)})) > 100_000
+    judged = check(DATA / "demo.onnx", made.path, pictures, device="cpu")
+    figures = {"poses": judged.poses, "found": judged.matched, "extra": judged.extra}
+    assert {name: report.beside_float[name] for name in figures} == figures
+    assert report.beside_float["keypoint_px_median"] == judged.keypoint_px.median > 0
+    assert report.check_problems == judged.problems
+    assert any(line.startswith("beside the float network: ") for line in said)
+
+
+def test_both_figures_stand_where_check_judges_otherwise() -> None:
+    """Accepted by AP, refused pixel by pixel."""
+    found = {"poses": 12.0, "found": 12.0, "extra": 0.0, "keypoint_px_median": 3.96, "keypoint_px_p95": 9.0}
+    problem = "the median keypoint is 3.96 px off, more than 2"
+    step = Step((), 1.0, 47.5, 0.5, 1.0)
+    float_step = Step((), 0.0, 48.0, 0.0, 1.0)
+    measured = ("a.onnx", "percentile", 4, (64, 64), "AP", "9 annotated pictures", 1.0, float_step, (step,), (), (), 3)
+    report = Report(*measured, beside_float=found, check_problems=(problem,))
+    figures, why = report.agreement_lines()
+    assert "12 of 12 poses" in figures
+    assert "keypoints are 3.96 px off in the median" in figures
+    assert f"trtpose check would not pass it on these pictures ({problem})" in why
+    assert "AP, by which it was accepted, weighs an error by the person's size" in why
+    for line in (figures, why):
+        assert line[1:] in report.markdown()
+    assert json.loads(json.dumps(report.to_dict()))["check_problems"] == [problem]
+    # What was not accepted needs no reason for it.
+    assert dataclasses.replace(report, max_drop=0.1).agreement_lines() == [figures]
+    assert dataclasses.replace(report, check_problems=()).agreement_lines() == [figures]
 
 
 @pytest.mark.parametrize("name", ["yolov7-lite-t-face5", "yolo26n-pose-256"])

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import quantize_models as models
 import trtpose
+from trtpose import _core
 from trtpose.errors import ModelError
 from trtpose.formats.onnx_graph import Graph
 from trtpose.quantize import quantize, ranges
@@ -74,6 +75,32 @@ def test_large_tensors_are_sampled_but_their_maximum_is_exact(seed: int) -> None
     assert found.largest == 77.0
     assert 1 << 20 <= 2 * found.seen <= 1 << 21
     assert reach(found, "percentile") == pytest.approx(np.quantile(np.abs(values), 0.9999), rel=0.05)
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 1023, 1025, 40_000])
+@pytest.mark.parametrize("step", [1, 3, 7])
+def test_magnitudes_are_counted_as_numpy_counts_them(size: int, step: int, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(0, 1, size).astype(np.float32)
+    counts = np.full(64, 5, np.int64)
+    _core.count_magnitudes(values, step, 8.0, counts)
+    bins = np.minimum((np.abs(values[::step]) * np.float32(8)).astype(np.int64), 63)
+    np.testing.assert_array_equal(counts - 5, np.bincount(bins, minlength=64))
+    assert _core.largest_magnitude(values) == np.abs(values).max()
+    for where in (0, size // 2, size - 1):
+        odd = values.copy()
+        odd[where] = np.nan
+        assert np.isnan(_core.largest_magnitude(odd))
+        odd[where] = -np.inf
+        assert _core.largest_magnitude(odd) == np.inf
+        _core.count_magnitudes(odd, 1, 8.0, counts)  # in the last bin, and nowhere else in memory
+
+
+def test_magnitudes_of_other_numbers_are_refused() -> None:
+    for values in (np.zeros(8), np.zeros((8, 8), np.float32)[:, ::2]):
+        with pytest.raises(TypeError):
+            _core.count_magnitudes(values, 1, 1.0, np.zeros(4, np.int64))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="step"):
+        _core.count_magnitudes(np.zeros(8, np.float32), 0, 1.0, np.zeros(4, np.int64))
 
 
 def test_methods_on_a_known_distribution(seed: int) -> None:
@@ -144,6 +171,54 @@ def test_a_small_budget_gives_the_same_histograms_in_more_runs(folder: Path, mon
         assert parts[name].exponent == whole[name].exponent
         # ONNX Runtime fuses differently when a tensor is an output; a number may land in the neighbouring bin.
         assert np.abs(parts[name].counts - whole[name].counts).sum() <= 0.001 * whole[name].seen
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("form", [{}, {"dynamic": True, "batch": "N"}, {"resize": "linear"}])
+def test_inferred_sizes_are_those_of_a_run(form: dict[str, Any], batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph(models.small(**form))
+    tensors = [name for node in graph.nodes for name in node.output if graph.types.get(name) == TensorProto.FLOAT]
+    data = np.zeros((batch if form.get("dynamic") else 1, 3, *models.SPEC.imgsz), np.float32)
+    before = graph.model.SerializeToString()
+    found = ranges.sizes(graph, tensors, data, "small")
+    monkeypatch.setattr(Graph, "shapes", lambda *_: {})
+    assert found == ranges.sizes(graph, tensors, data, "small")
+    assert graph.model.SerializeToString() == before
+
+
+def test_calibrating_runs_the_network_once_for_each_picture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, pictures = _graph_and_pictures(folder)
+    tensors = list(place(graph).scales)
+    runs: list[tuple[int, ...]] = []
+    real = ranges._Runner.__call__
+
+    def counted(runner: Any, data: Any) -> Any:
+        runs.append(data.shape)
+        return real(runner, data)
+
+    monkeypatch.setattr(ranges._Runner, "__call__", counted)
+    sessions: list[int] = []
+    session = ranges._session
+    monkeypatch.setattr(ranges, "_session", lambda *a: sessions.append(1) or session(*a))
+    ranges.collect(graph, tensors, pictures, "small")
+    assert len(runs) == len(pictures)
+    assert len(sessions) == 1
+
+
+def test_room_that_is_used_again_gives_the_same_histograms(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, pictures = _graph_and_pictures(folder)
+    tensors = list(place(graph).scales)
+    for batch in (1, 4):  # of six pictures, the last batch is a smaller one
+        found = ranges.collect(graph, tensors, pictures, "small", batch=batch)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                ranges._Runner, "__call__", lambda self, data: ranges._run(self._session, {"images": data}, "small")
+            )
+            plain = ranges.collect(graph, tensors, pictures, "small", batch=batch)
+        for name in tensors:
+            assert found[name].largest == plain[name].largest
+            assert found[name].exponent == plain[name].exponent
+            np.testing.assert_array_equal(found[name].counts, plain[name].counts)
 
 
 def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ class _Fake(Judge):
 
     kind = "agreement"
 
-    def __init__(self, cost: dict[str, float]) -> None:
+    def __init__(self, cost: dict[str, float], paths: list[Path]) -> None:
         self.cost = cost
+        self.paths = paths
         self.measured = 0
 
     def measure(self, model: Path) -> Measurement:
@@ -43,7 +44,7 @@ class _Fake(Judge):
 def _search(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: dict[str, float], **options: Any
 ) -> Any:
-    judge = _Fake(cost)
+    judge = _Fake(cost, sorted((folder / "pictures").iterdir()))
     monkeypatch.setattr(search, "MAX_GROUPS", 8)
     monkeypatch.setattr(quantizer, "judge_for", lambda *_: (judge, "5 pictures"))
     options = {"output": tmp_path / "o.onnx", "cache": False, "max_drop": 1.0, **options}

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import quantize_models as models
+import trtpose
 from trtpose.errors import Error, ModelError
 from trtpose.quantize import quantize
 
@@ -38,6 +39,11 @@ def _old(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def _old_with_a_stranger(model: onnx.ModelProto) -> onnx.ModelProto:
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Unheard"
+    return _old(model)
+
+
 def _loop(model: onnx.ModelProto) -> onnx.ModelProto:
     model.graph.node[0].input[0] = "nothing makes this"
     return model
@@ -48,7 +54,7 @@ def _loop(model: onnx.ModelProto) -> onnx.ModelProto:
     [
         (_half, "computes in FP16 already"),
         (_without_convolutions, "has no convolution"),
-        (_old, "opset 11 has no scale per channel"),
+        (_old_with_a_stranger, r"a scale per channel needs opset 13.* of opset 11 .*opset_version=13"),
     ],
 )
 def test_networks_that_cannot_be_quantised(spoil: Any, message: str, folder: Path, tmp_path: Path) -> None:
@@ -57,6 +63,35 @@ def test_networks_that_cannot_be_quantised(spoil: Any, message: str, folder: Pat
     with pytest.raises(ModelError, match=message):
         quantize(path, folder / "pictures", cache=False)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_old_operator_set_is_raised(folder: Path, tmp_path: Path) -> None:
+    """As PyTorch before 1.13 wrote by default, and fire717's MoveNet is published."""
+    onnx.save(_old(models.small()), tmp_path / "x.onnx")
+    made = quantize(tmp_path / "x.onnx", folder / "pictures", cache=False, measure=False)
+    onnx.checker.check_model(made.model, full_check=True)
+    assert made.model.opset_import[0].version == 13
+    newer = quantize(folder / "small.onnx", folder / "pictures", output=tmp_path / "y.onnx", cache=False, measure=False)
+    expected, found = (
+        trtpose.Engine(path, device="cpu", conf=0.0).infer(np.full((64, 64, 3), 90, np.uint8))[0]
+        for path in (newer.path, made.path)
+    )
+    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
+
+
+def test_weights_that_are_whole_numbers_are_named(folder: Path, tmp_path: Path) -> None:
+    model = models.small()
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    weights = next(value for value in model.graph.initializer if value.name == conv.input[1])
+    whole = numpy_helper.from_array(np.ones(weights.dims, np.int8), "whole")
+    scale = numpy_helper.from_array(np.float32(0.01), "scale of whole")
+    model.graph.initializer.extend([whole, scale])
+    node = helper.make_node("DequantizeLinear", ["whole", "scale of whole"], ["plain"])
+    model.graph.node.insert(0, node)
+    conv.input[1] = "plain"
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(ModelError, match=r"its weights are whole numbers already.*trtpose export"):
+        quantize(tmp_path / "x.onnx", folder / "pictures", cache=False)
 
 
 def test_quantising_twice_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -25,10 +25,12 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 def test_the_same_as_json_line_by_line(run: Run, photos: Path, tmp_path: Path):
-    write_video(photos / "v.mp4", frames=3)
+    video = write_video(photos / "v.mp4", frames=3)
     assert run("infer", "m.onnx", photos, "--json", tmp_path / "j.json", "--jsonl", tmp_path / "j.jsonl")[0] == 0
     head, *entries = lines_of(tmp_path / "j.jsonl")
     whole = json.loads((tmp_path / "j.json").read_text())
+    # By which --resume sees that a video has grown.
+    assert [entry.pop("bytes", None) for entry in entries] == [None] * 3 + [video.stat().st_size, None, None]
     assert entries == whole.pop("images")
     spec = ModelSpec.from_dict(head.pop("spec"))
     assert head == whole
@@ -76,7 +78,7 @@ def test_live_frames_have_the_time_of_the_day(run: Run, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     before = dt.datetime.now(dt.timezone.utc)
-    assert run("infer", "m.onnx", "0", "--stream", "every", "--jsonl", tmp_path / "j.jsonl")[0] == 1
+    assert run("infer", "m.onnx", "0", "--stream", "every", "--reconnect", "0", "--jsonl", tmp_path / "j.jsonl")[0] == 1
     after = dt.datetime.now(dt.timezone.utc)
     _, *entries = lines_of(tmp_path / "j.jsonl")
     times = [dt.datetime.strptime(e["utc"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.timezone.utc) for e in entries]

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -99,8 +100,12 @@ def written(path: Path, frames: Sequence[Frame]) -> list[str]:
 @pytest.mark.parametrize("rate", [0.5, 1.0, 29.97, 480.0, 1000.0])
 def test_the_rate_is_kept(tmp_path: Path, rate: float):
     assert written(tmp_path / "v.mp4", frames_at([i / rate for i in range(6)], fps=rate)) == []
+    with av.open(str(tmp_path / "v.mp4")) as opened:
+        assert float(opened.streams.video[0].average_rate) == pytest.approx(rate, rel=1e-2)
     capture = cv2.VideoCapture(str(tmp_path / "v.mp4"))
-    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(rate, rel=1e-2)
+    # OpenCV 4.8 takes the unit of time for a rate that it finds too high.
+    if not (cv2.__version__.startswith("4.") and capture.get(cv2.CAP_PROP_FPS) == 90000):
+        assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(rate, rel=1e-2)
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 6
     capture.release()
     assert times_of(tmp_path / "v.mp4")[1] == pytest.approx(6 / rate, rel=1e-2)

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from source_support import threads
+from trtpose.sources import ahead
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +20,9 @@ def _no_thread_is_left():
     while threads() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threads() == 0
+
+
+@pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which nobody helps the thread that reads."""
+    monkeypatch.setattr(ahead, "usable_cores", lambda: 1)

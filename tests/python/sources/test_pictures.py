@@ -113,9 +113,11 @@ def test_unreadable_files(tmp_path: Path):
     with pytest.raises(InputError, match="cannot be read"):
         read_picture(tmp_path / ("n" * 300 + ".jpg"))
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(InputError, match="not an ordinary file"):
+    with pytest.raises(
+        InputError, match=r"not an ordinary file but a pipe\); write its content into a file and give that"
+    ):
         read_picture(tmp_path / "pipe.jpg")
-    with pytest.raises(InputError, match="not an ordinary file"):
+    with pytest.raises(InputError, match=r"not an ordinary file but a device\); a camera is given by its number"):
         read_picture("/dev/zero")
 
 

@@ -44,6 +44,7 @@ def test_wrong_options(options: dict[str, Any], message: str):
         Sources("a.jpg", **options)
 
 
+@pytest.mark.usefixtures("one_core")
 def test_decoding_runs_ahead_but_not_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     reads: list[str] = []
     real = read_picture
@@ -87,6 +88,7 @@ def test_leaving_early_and_exceptions_stop_the_thread(tmp_path: Path):
     assert threads() == 0
 
 
+@pytest.mark.usefixtures("one_core")
 def test_a_forgotten_iterator_stops_the_thread(tmp_path: Path):
     for index in range(10):
         write_picture(tmp_path / f"{index}.jpg")
@@ -107,6 +109,7 @@ def test_closing_twice_and_before_reading(tmp_path: Path):
     assert list(frames) == []
 
 
+@pytest.mark.usefixtures("one_core")
 def test_a_fault_in_the_thread_reaches_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_picture(tmp_path / "a.jpg")
     write_picture(tmp_path / "b.jpg")

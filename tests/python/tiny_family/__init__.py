@@ -12,6 +12,7 @@ from trtpose._core import read_model_file
 from trtpose.errors import ModelError
 from trtpose.families.family import Exported, Family, Heads, Published
 from trtpose.formats.metadata import stated_spec
+from trtpose.formats.source_file import SourceFile
 from trtpose.spec import ModelSpec
 
 
@@ -36,6 +37,11 @@ class TinyFamily(Family):
     @property
     def catalogue(self) -> Mapping[str, Published]:
         return {"tiny-pose": Entry("tiny-pose")}
+
+    def claims(self, file: SourceFile) -> bool:
+        if file.is_onnx:
+            return [output["name"] for output in file.facts["outputs"]] == ["tiny_points"]
+        return isinstance(file.checkpoint.root, dict) and "tiny" in file.checkpoint.root
 
     def adopt(
         self,

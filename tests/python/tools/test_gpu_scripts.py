@@ -92,7 +92,9 @@ def gpu() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))  # as where the script is run
+        spec.loader.exec_module(module)
     return module
 
 
@@ -187,3 +189,20 @@ def test_the_small_builder_gets_what_trtpose_build_makes(tmp_path: Path, version
     assert about["memory"]["weights"] > 0
     assert trtpose.ModelSpec.from_dict(read.header["trtpose"]).layout == "heads"
     assert made["file_bytes"] == output.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "batch", "device", "predicted"),
+    [
+        ("w6-pose", "fp16", 1, "NVIDIA H100 80GB HBM3", True),
+        ("w6-pose", "int8", 1, "NVIDIA H100 80GB HBM3", False),
+        ("w6-pose", "fp16", 16, "NVIDIA H100 80GB HBM3", False),
+        ("w6-pose", "fp16", 1, "Fake GPU", False),
+    ],
+)
+def test_a_prediction_where_there_is_one(
+    gpu: ModuleType, name: str, precision: str, batch: int, device: str, predicted: bool
+) -> None:
+    found = gpu.predicted_ms(device, {"name": name, "precision": precision}, {"batch": batch})
+    assert (found is not None) == predicted
+    assert found is None or 0.5 < found < 10

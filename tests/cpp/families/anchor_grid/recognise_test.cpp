@@ -164,7 +164,8 @@ std::vector<Case> of_other_kinds() {
          {},
          "box distributions",
          {}},
-        {"maps", kSquare, {{"a", {1, 19, 8, 8}}, {"b", {1, 38, 8, 8}}}, {}, "maps of one size", {}},
+        {"maps", kSquare, {{"a", {1, 17, 8, 8}}, {"b", {1, 34, 8, 8}}}, {}, "maps of one size", {}},
+        {"OpenPose's maps", kSquare, {{"a", {1, 19, 8, 8}}, {"b", {1, 38, 8, 8}}}, {}, "how pictures are fed", {}},
         {"detections without a batch", kSquare, {{"detections", {3, 57}}}, {}, "--export-nms", {}},
         {"any number of detections", kSquare, {{"detections", {-1, 57}}}, {}, "NMS inside", {}},
         {"detections of faces", kSquare, {{"x", {100, 21}}}, {}, "NMS inside", {}},
@@ -199,9 +200,9 @@ std::vector<Case> without_any_spec() {
         {"a detector, channels first", kSquare, {{"output0", {1, 5, 8400}}}, {}, "too few numbers", {}},
         {"boxes and keypoints apart",
          kSquare,
-         {{"dets", {1, 100, 5}}, {"keypoints", {1, 100, 17, 3}}},
+         {{"boxes", {1, 100, 5}}, {"joints", {1, 100, 17, 3}}},
          {},
-         "'keypoints' 1×100×17×3: boxes, scores and keypoints apart",
+         "'joints' 1×100×17×3: boxes, scores and keypoints apart",
          {}},
         {"a classifier", kSquare, {{"x", {1, 1000}}}, {}, "no layout of pose networks", {}},
         {"a size no stride divides", {1, 3, 70, 70}, {{"x", {1, 56, 84}}}, {}, "sides are multiples of it", {}},
@@ -318,7 +319,8 @@ TEST_F(AnchorGridRecognition, DecodedRowsAreToldByOneRun) {
         const auto refused = [&](Rows rows, const char* why) {
             TRTPOSE_EXPECT_ERROR(find(c.input, c.outputs, c.metadata, &rows), ErrorCode::model, why);
         };
-        refused(Rows(40, 0.5f, 30), "shows to be KAPAO's: 18 class probabilities");
+        Rows kapao(40, 0.5f, 30);
+        EXPECT_EQ(find(c.input, c.outputs, c.metadata, &kapao).spec.family, "kapao");
         refused(Rows(40, 0.5f, 0.5f), "its keypoints are not decoded");
         refused(Rows(0.5f, 0.5f, 0.5f), "nothing in it is decoded");
         refused(Rows(40, 0.5f, 30).pixels_in_one_row_of(2), "one run does not tell");

@@ -4,6 +4,7 @@ way the reference code does: views, permutation, and keypoints assigned in place
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import warnings
 from pathlib import Path
@@ -107,7 +108,8 @@ def test_five_dimensional_file_is_cut(tmp_path: Path) -> None:
     path = exported(tmp_path / "their.onnx", Decoding(source, grid=False), ["a", "b"])
     with pytest.raises(trtpose.ModelError, match=r"anchors .* --spec"):
         export.export(path)
-    made = export.export(path, tmp_path / "ours.onnx", spec=source.spec)
+    known = dataclasses.replace(source.spec, imgsz=(64, 96))
+    made = export.export(path, tmp_path / "ours.onnx", spec=known)
     assert "five-dimensional" in made.action
     assert _spec(made.path).anchors == source.spec.anchors
     frames = support.pictures(7, 1, 3, 64, 96)
@@ -183,7 +185,10 @@ def test_other_tails_are_left(kind: type[Decoding], tmp_path: Path) -> None:
     with pytest.raises(trtpose.ModelError, match="--spec"):
         export.export(path)
     assert [p.name for p in tmp_path.iterdir()] == ["their.onnx"]
-    spec = ModelSpec.from_dict({**support.make_network().spec.to_dict(), "layout": "decoded", "outputs": ["output"]})
+    known = support.make_network().spec.to_dict()
+    spec = ModelSpec.from_dict({**known, "layout": "decoded", "outputs": ["output"], "imgsz": [64, 96]})
+    with pytest.raises(trtpose.ModelError, match=r"takes 64x96 pixels, and the model spec's imgsz is \[96, 64\]"):
+        export.export(path, spec=dataclasses.replace(spec, imgsz=(96, 64)))
     made = export.export(path, spec=spec)
     assert "left the graph" in made.action
     assert _spec(made.path).layout == "decoded"

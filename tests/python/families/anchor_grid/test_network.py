@@ -15,6 +15,7 @@ import torch
 import export_support as support
 import trtpose
 from trtpose.families.anchor_grid import network
+from trtpose.networks.network import arrays
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,29 @@ def _same(path: Path, expected: network.Network, arch: str | None = None) -> Non
     for ours, theirs in zip(support.run(loaded, frames), support.run(expected, frames), strict=True):
         # The same numbers through the same operations.
         assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("side", "inside"), [(64, 1), (1024, 2)])
+def test_small_pictures_take_one_thread_and_leave_the_others_set(side: int, inside: int) -> None:
+    counts: list[int] = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            counts.append(torch.get_num_threads())
+            if not x.any():
+                raise ValueError("nothing")
+            return [x]
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        arrays(Counting(), np.ones((1, 3, side, side), np.float32))
+        with pytest.raises(ValueError, match="nothing"):
+            arrays(Counting(), np.zeros((1, 3, side, side), np.float32))
+        assert counts == [inside, inside]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_half_checkpoint(saved: bytes, small: network.Network, tmp_path: Path) -> None:
@@ -57,8 +81,9 @@ def test_half_checkpoint(saved: bytes, small: network.Network, tmp_path: Path) -
         lambda model: {"ema": model, "model": None, "training_results": "0/1 1.2G", "best_fitness": np.float64(0.5)},
         lambda model: {"model": torch.nn.Sequential(collections.OrderedDict(module=model)), "date": "2022-06-01"},
         lambda model: {"model": model, "best_fitness": np.array([0.5]), "updates": 2**40, "flags": {True, "a"}},
+        lambda model: {"model": model, "scheduler": {"milestones": collections.Counter([100, 200]), "gamma": 0.333}},
     ],
-    ids=["bare", "float", "double", "ema", "parallel", "extras"],
+    ids=["bare", "float", "double", "ema", "parallel", "extras", "schedule"],
 )
 def test_forms(change: Any, zipped: bool, small: network.Network, tmp_path: Path) -> None:
     _same(support.save_checkpoint(tmp_path / "a.pt", small, support.SMALL, change, zipped), small)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from torch import nn
 
 import export_support as support
@@ -23,11 +22,12 @@ import trtpose
 from others_support import Graph
 from trtpose import export
 from trtpose.cost import model_cost
-from trtpose.families.anchor_grid import layers, network, verify, write_onnx
+from trtpose.families.anchor_grid import network, verify, write_onnx
 from trtpose.formats import onnx_file
 from trtpose.formats.onnx_runner import Runner
 from trtpose.formats.onnx_writer import Shape
 from trtpose.info import model_info
+from trtpose.networks import compare, translate
 from trtpose.spec import METADATA_KEY, ModelSpec
 
 GOLDEN = ("yolov7-w6-pose-eighth", "yolov5s6_kpts-narrow", "yolov5s6_kpts_ti_lite-narrow")
@@ -176,83 +176,6 @@ def test_graph_is_clean() -> None:
     assert [node.input[0] for node in pools[1:]] == [node.output[0] for node in pools[:2]]
 
 
-class _Alone(nn.Module):
-    """A network of the given modules in a row, for translating one thing at a time."""
-
-    def __init__(self, *modules: nn.Module) -> None:
-        super().__init__()
-        self.model = nn.ModuleList([nn.Sequential(*modules), nn.Identity()])
-
-    def forward(self, x: Any) -> Any:
-        return [self.model[0](x)]
-
-
-def _alone(frames: Any, *modules: nn.Module) -> tuple[Any, Any, Counter[str]]:
-    built: Any = _Alone(*modules).eval().requires_grad_(False)
-    built.spec = dataclasses.replace(
-        support.make_network().spec, strides=(1,), outputs=("out",), anchors=(((1.0, 1.0),),), kpt_shape=(1, 3)
-    )
-    model, _ = write_onnx.write_graph(built, OPEN, "heads")
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "any"
-    (found,) = _outputs(model, frames)
-    (expected,) = support.run(built, frames)
-    return found, expected, Counter(node.op_type for node in model.graph.node)
-
-
-def _random(module: nn.Module, seed: int = 0) -> nn.Module:
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                value.uniform_(0.2 if name.endswith("var") else -1, 1, generator=generator)
-    return module
-
-
-@pytest.mark.parametrize(
-    ("modules", "kinds"),
-    [
-        ([_random(nn.Conv2d(3, 4, 3, bias=False)), _random(nn.BatchNorm2d(4))], {"Conv": 1}),
-        ([_random(layers.ImplicitAdd(3)), _random(nn.Conv2d(3, 4, 1))], {"Conv": 1}),
-        ([_random(layers.ImplicitAdd(3)), _random(nn.Conv2d(3, 4, 3, padding=1))], {"Conv": 1, "Add": 1}),
-        ([_random(nn.Conv2d(3, 4, 3)), _random(layers.ImplicitMultiply(4))], {"Conv": 1}),
-        ([_random(layers.ImplicitMultiply(3))], {"Mul": 1}),
-        ([_random(layers.ImplicitAdd(3))], {"Add": 1}),
-        ([layers.SpaceToDepth(), _random(nn.Conv2d(12, 4, 3, padding=1))], {"Conv": 1}),
-        ([layers.SpaceToDepth(layers.SpaceToDepth.ROWS_FIRST), _random(nn.Conv2d(12, 4, 1))], {"Conv": 1}),
-        ([layers.SpaceToDepth(), _random(nn.Conv2d(12, 12, 3, groups=12))], {"Slice": 4, "Concat": 1, "Conv": 1}),
-        ([layers.SpaceToDepth()], {"Slice": 4, "Concat": 1}),
-        (
-            [_random(nn.Conv2d(3, 8, 1)), layers.ChannelShuffle(8, 2)],
-            {"Conv": 1, "Reshape": 2, "Transpose": 1, "Shape": 1},
-        ),
-        ([nn.SiLU()], {"Sigmoid": 1, "Mul": 1}),
-        ([nn.ReLU()], {"Relu": 1}),
-        ([nn.ReLU6()], {"Clip": 1}),
-        ([nn.LeakyReLU(0.1)], {"LeakyRelu": 1}),
-        ([nn.Hardswish()], {"HardSigmoid": 1, "Mul": 1}),
-        ([nn.Upsample(scale_factor=2)], {"Resize": 1}),
-        ([nn.MaxPool2d(2, 2)], {"MaxPool": 1}),
-        ([layers.ConvPool(3, 4)], {"Conv": 1, "Sigmoid": 1, "Mul": 1, "MaxPool": 1}),
-        ([nn.Conv2d(3, 4, 1), layers.SpatialPyramid(4, 4, (3, 9, 5))], None),
-        ([layers.Bottleneck(3, 3, True, 1, 1.0, None)], None),
-    ],
-    ids=lambda value: "-".join(type(m).__name__ for m in value) if isinstance(value, list) else "",
-)
-def test_one_at_a_time(modules: list[nn.Module], kinds: dict[str, int] | None) -> None:
-    frames = support.pictures(3, 2, 3, 12, 20) * 8 - 4
-    found, expected, made = _alone(frames, *modules)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    if kinds is not None:
-        assert made == kinds
-
-
-def test_unsupported_operations_are_named() -> None:
-    with pytest.raises(trtpose.ModelError, match="Tanh"):
-        _alone(support.pictures(0, 1, 3, 8, 8), nn.Tanh())
-    with pytest.raises(trtpose.ModelError, match="batch norm"):
-        _alone(support.pictures(0, 1, 3, 8, 8), _random(nn.BatchNorm2d(3)))
-
-
 # --- The file ---------------------------------------------------------------------------------------------------------
 
 
@@ -278,7 +201,7 @@ def test_metadata(tmp_path: Path) -> None:
     assert literal["args"]["dynamic"] is False
     assert props["task"] == "pose"
     assert set(props) >= {"description", "author", "version", "license"}
-    assert len(made.report) == 2
+    assert [line.split(":")[0] for line in made.report] == ["noise and shapes"]
 
 
 def test_engine_reads_it(tmp_path: Path) -> None:
@@ -334,12 +257,12 @@ def test_a_wrong_file_is_not_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     """The comparison must be able to fail."""
     path = tmp_path / "a.onnx"
     path.write_bytes(b"something older")
-    folded = write_onnx._Translator._scaled
+    folded = translate.Translator._scaled
 
     def wrong(self: Any, value: Any, scale: Any, offset: Any, name: str) -> Any:
         return folded(self, value, scale, offset + 0.01 * (name == "model.3.cv2.bn"), name)
 
-    monkeypatch.setattr(write_onnx._Translator, "_scaled", wrong)
+    monkeypatch.setattr(translate.Translator, "_scaled", wrong)
     for layout in ("heads", "decoded"):
         with pytest.raises(trtpose.ModelError, match="differs from the network"):
             export.export_network(support.make_network(), path, layout=layout)
@@ -347,9 +270,53 @@ def test_a_wrong_file_is_not_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
 
 
+def _compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of the pictures that networks are compared on from now on."""
+    found: list[tuple[int, ...]] = []
+    draw = compare.sample_pictures
+
+    def drawn(shape: tuple[int, int, int, int], seed: int) -> dict[str, Any]:
+        found.append(shape)
+        return draw(shape, seed)
+
+    monkeypatch.setattr(compare, "sample_pictures", drawn)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"imgsz": (256, 512)}, (128, 160)),
+        ({"imgsz": (96, 512)}, (96, 160)),
+        ({"imgsz": 64}, (64, 64)),
+        ({"imgsz": (256, 512), "layout": "decoded"}, (256, 512)),
+        ({"dynamic": True}, (32, 32)),
+    ],
+)
+def test_graphs_of_any_size_are_compared_at_a_small_one(
+    options: dict[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Others are at their own; the file keeps its size."""
+    compared = _compared(monkeypatch)
+    made = export.export_network(support.make_network(), tmp_path / "a.onnx", **options)
+    assert [shape[2:] for shape in compared] == [size]
+    assert made.report
+    if isinstance(options.get("imgsz"), tuple):
+        assert onnx_file.runtime_session(onnx_file.read(made.path), extra="", purpose="").get_inputs()[0].shape[2:] == [
+            *options["imgsz"]
+        ]
+
+
+def test_outputs_that_the_file_gives_another_size_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(write_onnx, "cells", lambda shape, stride: [shape.height // stride, shape.width // stride + 1])
+    with pytest.raises(trtpose.ModelError, match=r"head_4 is to be 64x129, which does not fit 32x40 for .* 128x160"):
+        export.export_network(support.make_network(), tmp_path / "a.onnx", imgsz=(256, 512))
+    assert not list(tmp_path.iterdir())
+
+
 def test_nan_fails_the_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = support.make_network()
-    monkeypatch.setattr(verify, "sample_pictures", lambda shape, **_: {"nan": np.full(shape, np.nan, np.float32)})
+    monkeypatch.setattr(compare, "sample_pictures", lambda shape, **_: {"nan": np.full(shape, np.nan, np.float32)})
     with pytest.raises(trtpose.ModelError, match="differs"):
         export.export_network(source, tmp_path / "a.onnx")
 
