@@ -9,7 +9,8 @@ file with the reason.
 
 Every figure of trtpose comes with `floor_bytes`, the bytes the operation cannot do without, and `gb_per_s`, those bytes
 over the time; `bandwidth_gb_per_s` is what a plain copy on the same GPU reaches, so that their ratio says how far from
-the floor an operation is. Needs a GPU; writes nothing without one.
+the floor an operation is. `predicted_us` is what benchmarks/gpu_model.py said of it before anything ran, on cards it
+knows. Needs a GPU; writes nothing without one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import gpu_model
+
 SIDE, STRIDES, ANCHORS, FIELDS = 960, (8, 16, 32, 64), 3, 57
 
 
@@ -33,6 +36,19 @@ def run_binary(binary: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         raise SystemExit(done.stderr.strip() or f"{binary} failed with status {done.returncode}")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return lines[0], lines[1:]
+
+
+def predict(machine: dict[str, Any], figures: list[dict[str, Any]]) -> None:
+    """Put beside each figure what was predicted of it; says so where the card is none that is known."""
+    card = gpu_model.card_called(machine["device"])
+    if card is None:
+        known = ", ".join(card.name for card in gpu_model.CARDS)
+        print(f"not predicted: {machine['device']} is not in benchmarks/gpu_model.py, which knows {known}")
+        return
+    for row in figures:
+        predicted = gpu_model.operation_us(card, row)
+        if predicted is not None:
+            row["predicted_us"] = predicted
 
 
 def torch_microseconds(run: Any) -> float:
@@ -187,6 +203,7 @@ def main() -> None:
     parser.add_argument("--builder", type=Path, help="trtpose_build_engine of tests/gpu")
     args = parser.parse_args()
     machine, figures = run_binary(args.binary)
+    predict(machine, figures)
     result = {
         "machine": {**machine, "host": platform.processor() or platform.machine(), "python": platform.python_version()},
         "trtpose": figures,
@@ -196,6 +213,7 @@ def main() -> None:
     args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for row in figures:
         speed = f"{row['us']:>9.2f} µs  floor {row['floor_bytes'] / 1024:>9.1f} KiB  {row['gb_per_s']:>8.1f} GB/s"
+        speed += f"  predicted {row['predicted_us']:>8.2f} µs" if "predicted_us" in row else ""
         print(f"{row['op']:<18} batch {row['batch']:>2}  {speed}  {row['case']}")
     for other in ("torch", "efficient_nms"):
         found = result[other]

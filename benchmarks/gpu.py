@@ -18,7 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gpu_model
+
 ROOT = Path(__file__).resolve().parent.parent
+PREDICTED = ROOT / "benchmarks/results/2026-11-28-kernels-predicted.json"
 BATCHES = "1,4,16"
 
 
@@ -91,9 +94,26 @@ def report(result: dict[str, Any]) -> None:
         ratios = ", ".join(f"{key} {value:.3f}" for key, value in one["ratios"].items())
         total = one["stages"]["total"]["median_ms"]
         print(f"{result['name']} batch {one['batch']}: {total:.3f} ms, {ratios}, {vram(one)}", flush=True)
+        predicted = predicted_ms(gpu_name(bench), result, one)
+        if predicted is not None:
+            print(f"  predicted {predicted:.3f} ms, measured {total:.3f} ms", flush=True)
     agreement = result.get("agreement")
     if agreement:
         print(f"  {agreement.get('verdict', agreement.get('problem'))}", flush=True)
+
+
+def gpu_name(bench: dict[str, Any]) -> str:
+    """As the driver has it; empty where the figures do not say."""
+    return str(bench.get("machine", {}).get("gpu", {}).get("name", ""))
+
+
+def predicted_ms(gpu: str, result: dict[str, Any], one: dict[str, Any]) -> float | None:
+    """What was predicted for the whole path of one frame through w6-pose in half precision, on cards that are known."""
+    card = gpu_model.card_called(gpu)
+    if card is None or not result["name"].startswith("w6-pose") or result["precision"] != "fp16" or one["batch"] != 1:
+        return None
+    paths = json.loads(PREDICTED.read_text(encoding="utf-8"))["whole_path_us"]
+    return float(paths[card.name]["total"]) / 1000
 
 
 def vram(one: dict[str, Any]) -> str:

@@ -26,6 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from machine import machine
+
 FRAMES, WIDTH, HEIGHT = 300, 1280, 720
 
 
@@ -109,11 +111,9 @@ def main() -> int:
     args = parser.parse_args()
     import av
 
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
     report: dict[str, Any] = {
         "date": f"{dt.date.today()}",
-        "machine": {"cpu": cpu, "threads": os.cpu_count()},
+        "machine": machine(),
         "load_at_start": round(os.getloadavg()[0], 1),
         "versions": {"trtpose": trtpose.__version__, "av": av.__version__, "opencv": cv2.__version__},
         "video": f"{FRAMES} frames, {WIDTH}x{HEIGHT}, H.264",

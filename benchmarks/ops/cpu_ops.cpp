@@ -77,15 +77,23 @@ struct Heads {
     families::OutputShapes outputs;
     std::vector<const void*> data;
 
+    bool of_anchors() const { return spec.family == ModelSpec{}.family; }
+
     Heads(const std::string& path, const std::string& spec_path, int side) : bytes(read_file(path)) {
         const std::vector<char> json = read_file(spec_path);
         spec = ModelSpec::from_json({json.begin(), json.end()}, spec_path);
         outputs.batch = 1;
         outputs.input = {side, side};
+        if (!of_anchors()) {  // all on one grid
+            outputs.shapes = families::family_of(spec).default_reader(spec)->outputs();
+            for (auto& shape : outputs.shapes) shape = {1, shape[1], side / spec.strides[0], side / spec.strides[0]};
+        }
+        for (size_t l = 0; of_anchors() && l < spec.strides.size(); ++l) {
+            const int64_t cells = side / spec.strides[l];
+            outputs.shapes.push_back({1, spec.anchors_per_cell() * spec.fields(), cells, cells});
+        }
         const auto* next = reinterpret_cast<const float*>(bytes.data());
-        for (const int stride : spec.strides) {
-            outputs.shapes.push_back({1, spec.anchors_per_cell() * spec.fields(), side / stride, side / stride});
-            const auto& shape = outputs.shapes.back();
+        for (const auto& shape : outputs.shapes) {
             data.push_back(next);
             next += std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
         }
@@ -133,9 +141,10 @@ void postprocess(char** args) {
     const math::Letterbox placement = math::letterbox(side, side, side, side);
     const auto ms = time_runs(std::stoi(args[5]),
                               [&] { reader->read(heads.data, 1, thresholds, &placement, buffers, context, {}); });
-    print(ms, (", \"candidates\": " + std::to_string(count_candidates(heads, thresholds.conf, context)) +
-               ", \"poses\": " + std::to_string(buffers.results.counts[0]))
-                  .c_str());
+    std::string more = ", \"poses\": " + std::to_string(buffers.results.counts[0]);
+    if (heads.of_anchors())
+        more += ", \"candidates\": " + std::to_string(count_candidates(heads, thresholds.conf, context));
+    print(ms, more.c_str());
 }
 
 }  // namespace
