@@ -5,18 +5,20 @@ PY := $(VENV)/bin/python
 OUT ?= out
 # Folders of the package stand for their lists of files, which the editable install keeps.
 SOURCES := $(shell git ls-files cpp python/bindings cmake CMakeLists.txt pyproject.toml 2>/dev/null) \
-    $(shell find python/trtpose -type d -not -name __pycache__)
+    $(shell find python/trtpose python/_trtpose_start -type d -not -name __pycache__)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python test-cpp lint stubs sanitize fuzz wheel-test wheels bench soak kill-test gpu-test gpu-bench \
-    findings clean
+.PHONY: help demo test test-python test-cpp lint stubs docs sanitize fuzz wheel-test wheels bench soak kill-test gpu-test gpu-bench \
+    findings clean servers
 
 help:
 	@echo "make demo        poses drawn on pictures, into $(OUT)/demo"
 	@echo "make test        all tests of this machine"
 	@echo "make test-python one half of them, or T=tests/python/test_x.py::test_y alone"
 	@echo "make test-cpp    the other half, or T=Suite or T=Suite.Name alone"
-	@echo "make lint        format, style, types, layers, sizes, stubs"
+	@echo "make servers     GStreamer's RTSP server, Chromium and zsh, by apt-get, for the tests that use them"
+	@echo "make lint        format, style, types, layers, sizes, stubs, Dockerfiles, the site of docs/"
+	@echo "make docs        the site of docs/ alone, into build/site"
 	@echo "make sanitize    C++ tests under AddressSanitizer, UBSan and ThreadSanitizer"
 	@echo "make fuzz        S=60 seconds of every fuzz target, or T=onnx alone"
 	@echo "make wheel-test  build the wheel and try it in an empty environment, or WHEEL=dist/x.whl alone"
@@ -58,8 +60,17 @@ test-python: $(VENV)/.test
 test-cpp: $(if $(and $(T),$(wildcard $(VENV)/.test)),,$(VENV)/.test)
 	tools/cpp_tests.sh cpu-dev "$(VENV)" "$(T)"
 
+# GStreamer's RTSP server, Chromium and zsh for the tests that use them, which are skipped where they are missing.
+servers:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gir1.2-gst-rtsp-server-1.0 python3-gi \
+	    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly chromium zsh
+
 lint: $(VENV)/.lint
 	tools/lint.sh "$(VENV)"
+
+docs: $(VENV)/.lint
+	PATH="$(abspath $(VENV))/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mkdocs build
 
 stubs: $(VENV)/.lint
 	$(PY) tools/gen_stubs.py

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     sources = sorted(path for folder in ("cpp/src", "plugins") for path in (ROOT / folder).rglob("*_cuda.cu"))
-    rows = [row for source in sources for arch in args.arch for row in report(source, arch)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a compiler of its own
+        parts = [pool.submit(report, source, arch) for source in sources for arch in args.arch]
+        rows = [row for part in parts for row in part.result()]
     rows.sort(key=lambda row: (row["source"], row["kernel"], int(row["arch"])))
     print(f"{'kernel':<32} {'sm':>4} {'registers':>9} {'spilled':>8} {'stack':>6} {'shared':>7}")
     for row in rows:

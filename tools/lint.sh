@@ -16,6 +16,16 @@ step "layers of the native code" python tools/check_includes.py
 step "layers of the package" python tools/check_imports.py
 step "sizes" python tools/check_sizes.py
 step "stubs" python tools/gen_stubs.py --check
+if command -v hadolint >/dev/null; then
+    step "Dockerfiles" hadolint tools/docker/*.Dockerfile
+else
+    echo "== Dockerfiles: not checked, hadolint has no package for this machine"
+fi
+if command -v mkdocs >/dev/null; then
+    step "site of docs/" env NO_MKDOCS_2_WARNING=1 mkdocs build
+else
+    echo "== site of docs/: not built, its packages want Python 3.11"
+fi
 if command -v nvcc >/dev/null; then
     step "CUDA kernels" python tools/kernel_report.py --check
 else

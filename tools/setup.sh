@@ -50,7 +50,7 @@ case $what in
         pip install cmake ninja $("$venv/bin/python" tools/build_requires.py)
         pip install --no-build-isolation --editable ".[eval,opencv,video]" --config-settings "build-dir=build/editable"
         ;;
-    test) pip install --group test ;;
+    test) pip install --group test; pip install --no-deps --group trackers ;;
     lint) pip install --group lint ;;
     fuzz) try_clang; pip install --group fuzz ;;
     *) echo "usage: setup.sh package|test|lint|fuzz VENV" >&2; exit 2 ;;

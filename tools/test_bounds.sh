@@ -13,7 +13,7 @@ if [ -z "$wheel" ]; then
         { tail -50 "$work/build.log" >&2; exit 1; }
     wheel=$(ls "$work"/*.whl)
 fi
-extras=${TRTPOSE_BOUNDS_EXTRAS:-opencv,video,build,quantize,eval,supervision,rtx}
+extras=${TRTPOSE_BOUNDS_EXTRAS:-opencv,video,build,quantize,eval,supervision,rtx,track,parquet,dataframe,serve}
 
 # The requirements of the wheel with these extras: ">=2.3" as "==2.3.*" for the oldest, without an upper end for the newest.
 requirements() {
@@ -52,7 +52,7 @@ for end in ${TRTPOSE_BOUNDS_ENDS:-oldest newest}; do
         pytest==9.0.3 lizard==1.24.3
     "$env/bin/pip" check
     "$env/bin/pip" list --format=freeze 2>/dev/null |
-        grep -iE '^(numpy|pillow|tqdm|av=|opencv|openvino|onnx|faster|supervision|tensorrt)' | tr '\n' ' '
+        grep -iE '^(numpy|pillow|tqdm|av=|opencv|openvino|onnx|faster|supervision|tensorrt|scipy|pyarrow|pandas|starlette|uvicorn)' | tr '\n' ' '
     echo
     # shellcheck disable=SC2086
     "$env/bin/python" -m pytest -q -p no:cacheprovider $without $tests 2>&1 | tail -40 || status=1
