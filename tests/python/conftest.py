@@ -15,12 +15,33 @@ os.environ["TRTPOSE_MODEL_CACHE"] = "off"
 
 _ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("TRTPOSE_SHARED") or _ROOT / ".." / "shared").resolve()
+# Real servers, browsers, cameras and processes, by the real clock: a machine that does something else for seconds must
+# not fail them. They have a second try, which pytest counts as "rerun"; what is broken fails both.
+_BY_THE_CLOCK = (
+    "client",
+    "serving",
+    "commands/test_infer_process.py",
+    "commands/test_live.py",
+    "commands/test_serve.py",
+    "sources/test_answers.py",
+    "sources/test_many.py",
+    "sources/test_outages.py",
+    "sources/test_reader.py",
+    "sources/test_servers.py",
+    "sources/test_web.py",
+    "test_endings.py",
+    "test_forks.py",
+)
 _WITHOUT_SHARED = f"no folder of models and photographs at {SHARED}; name one with TRTPOSE_SHARED"
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    clocked = [here / name for name in _BY_THE_CLOCK] if config.pluginmanager.hasplugin("rerunfailures") else []
     for item in items:
+        if any(item.path == one or one in item.path.parents for one in clocked):
+            item.add_marker(pytest.mark.flaky(reruns=1))
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.shared)
         if item.get_closest_marker("shared") and not SHARED.is_dir():

@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-SECONDS = 120
+SECONDS = 600
 """For a program that hangs. The machine may be busy."""
 
 _HEAD = """

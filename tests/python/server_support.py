@@ -44,7 +44,7 @@ def running(engines: list[Any], *, port: int = 0, **options: Any) -> Generator[s
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 120
         while not server.started and time.monotonic() < limit:
             time.sleep(0.01)
         assert server.started
@@ -52,7 +52,7 @@ def running(engines: list[Any], *, port: int = 0, **options: Any) -> Generator[s
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join(timeout=20)
+            thread.join(timeout=120)
             assert not thread.is_alive()
 
 

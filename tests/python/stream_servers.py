@@ -43,7 +43,7 @@ def rtsp_server(port: int, count: int = 1, user: str = "", launch: str = "") -> 
             process.kill()
 
 
-def read_until(frames: Iterator[Frame], enough: Callable[[list[Frame]], bool], seconds: float = 20.0) -> list[Frame]:
+def read_until(frames: Iterator[Frame], enough: Callable[[list[Frame]], bool], seconds: float = 120.0) -> list[Frame]:
     """The frames up to where there are enough; something must give frames all the while."""
     latest = time.monotonic() + seconds
     found: list[Frame] = []

@@ -154,7 +154,7 @@ def test_an_interrupt_in_the_middle_of_a_long_call(model: Path, how: str):
     status, out, err = finish(process)
     assert status == -signal.SIGINT, err
     assert out.startswith("interrupted"), err
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_a_handler_that_leaves(model: Path):

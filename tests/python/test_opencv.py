@@ -32,7 +32,7 @@ def trtpose(code: str, *arguments: str | Path, **environment: str) -> subprocess
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=os.environ | environment,
     )
 

@@ -145,6 +145,6 @@ def test_a_key_that_stands_there_twice_is_found_in_one_pass() -> None:
     begin = time.process_time()
     with pytest.raises(ModelError, match="'k99999' stands there twice"):
         ModelSpec.from_json(f'{{{keys}, "k99999": 0}}')
-    assert time.process_time() - begin < 20
+    assert time.process_time() - begin < 60
     with pytest.raises(ModelError, match="'a' stands there twice"):
         ModelSpec.from_json('{"layout": "heads", "more": {"a": 1, "b": 2, "a": 1}}')

@@ -327,7 +327,7 @@ def test_the_library_in_a_real_registry() -> None:
         [sys.executable, "-c", _IN_THE_REGISTRY, str(path), json.dumps(attributes)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

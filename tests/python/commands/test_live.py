@@ -90,7 +90,7 @@ def test_cameras_are_looked_at_until_a_signal(cameras: str, tmp_path: Path, numb
         with client.connect(address) as viewer:
             # Until both were seen, and one of them has come to its end.
             while len(pictures) < 2 or not states or states[1]["state"] != "ended":
-                message = viewer.recv(timeout=60)
+                message = viewer.recv(timeout=120)
                 if isinstance(message, str):
                     states = json.loads(message)["sources"]
                     continue
@@ -106,7 +106,7 @@ def test_cameras_are_looked_at_until_a_signal(cameras: str, tmp_path: Path, numb
             process.send_signal(number)
             assert list(viewer)
             assert viewer.protocol.close_reason == "the run has ended"
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == status, err
         assert "Traceback" not in err
         assert f"{cameras}/steady: " in out

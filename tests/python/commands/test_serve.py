@@ -38,12 +38,12 @@ def test_serves_until_a_signal(model: Path, tmp_path: Path, number: signal.Signa
         assert line.startswith("serving my_net at http://127.0.0.1:"), line
         url = line.split()[3]
         headers = {"Authorization": "Bearer abcdefgh12"}
-        with httpx.Client(timeout=20, transport=httpx.HTTPTransport(retries=3)) as client:
+        with httpx.Client(timeout=120, transport=httpx.HTTPTransport(retries=3)) as client:
             answer = client.post(f"{url}/v1/poses", content=encoded(".jpg"), headers=headers)
             assert answer.status_code == 200
             assert client.post(f"{url}/v1/poses", content=b"").status_code == 401
         process.send_signal(number)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         assert "Traceback" not in err
     finally:

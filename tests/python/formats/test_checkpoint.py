@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -173,10 +172,9 @@ _EXPANDING = {
 def test_work_is_bounded_by_the_size(name: str, saved: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad.pt"
     path.write_bytes(support.with_pickle(saved, b"\x80\x02" + _EXPANDING[name] + b"."))
-    start = time.process_time()
+    # The reader counts its steps and the lengths of what they copy; the whole would be 64 million of them.
     with pytest.raises(trtpose.ModelError, match="far more work than a file of its size warrants"):
         Checkpoint(path)
-    assert time.process_time() - start < 5
 
 
 def test_a_module_in_many_places_is_counted_in_each(saved: bytes, tmp_path: Path) -> None:

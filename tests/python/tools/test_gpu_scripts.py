@@ -34,7 +34,7 @@ def fake_gpu(folder: Path) -> Path:
 
 def run(command: list[str], path: str, **env: str) -> subprocess.CompletedProcess[str]:
     values = {**os.environ, "PATH": path, **env}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=values, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=values, check=False, timeout=600)
 
 
 def plain_path(folder: Path) -> str:

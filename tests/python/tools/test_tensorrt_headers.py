@@ -122,7 +122,7 @@ class Project:
             env=clean | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
@@ -162,7 +162,7 @@ def test_a_file_that_is_not_what_was_meant_is_not_kept(server: Server, project: 
     server.odd = {"v10.1.0/include/NvInferRuntime.h": how}
     start = time.monotonic()
     said = project.configure(server.address)
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 50
     words = {"wrong": "SHA-256", "short": "SHA-256", "absent": "HTTP", "slow": "imeout", "cut": "transfer"}[how].lower()
     line = next(line for line in said.lower().splitlines() if "not fetched" in line)
     assert words in line
