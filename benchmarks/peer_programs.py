@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What benchmarks/peers.py runs, each in a process of its own and as its users would write it.
 
-    python benchmarks/peer_programs.py PROGRAM MODEL SOURCE [--imgsz N] [--conf X]
+    python benchmarks/peer_programs.py PROGRAM MODEL SOURCE [--imgsz N] [--conf X] [--annotated DIR]
 
 SOURCE is a video or a folder of pictures. Prints one line of JSON: frames, people and the package's version.
 """
@@ -93,8 +93,9 @@ def by_openvino(args: Arguments) -> Iterator[int]:
 def by_ultralytics(args: Arguments) -> Iterator[int]:
     from ultralytics import YOLO
 
+    into = {"save": True, "project": args.annotated, "name": "run"} if args.annotated else {}
     found = YOLO(args.model, task="pose").predict(
-        args.source, stream=True, imgsz=args.imgsz, conf=args.conf, iou=IOU, verbose=False
+        args.source, stream=True, imgsz=args.imgsz, conf=args.conf, iou=IOU, verbose=False, **into
     )
     yield from (len(result) for result in found)
 
@@ -171,6 +172,7 @@ def main() -> int:
     parser.add_argument("source")
     parser.add_argument("--imgsz", type=int, default=256)
     parser.add_argument("--conf", type=float, default=0.25)
+    parser.add_argument("--annotated", metavar="DIR", help="draw people into a copy of the video there (Ultralytics)")
     args = parser.parse_args()
     distribution, program = PROGRAMS[args.program]
     counts = list(program(args))

@@ -11,14 +11,15 @@ environment that has what is to be compared with; what it lacks is named and lef
     pip install ultralytics==8.4.190 rtmlib onnxruntime openvino opencv-python-headless torch==2.13.0 pandas matplotlib
     pip install --no-deps sas-yolov7-pose==1.0.5
 
-video       300 frames of 1280×720 in H.264
+video       300 frames of 1280×720 in H.264, results only
+annotated   the same with people drawn into a video in H.264 (Ultralytics: what save=True writes where it is)
 photos      400 files: the pictures again and again
 rtmo        100 frames of the video with a small network of RTMO's outputs and random weights (what is around a network)
 reference   8 photographs at 960 with YOLOv7-w6-pose of the reference package and random weights: PyTorch and its own
             selection beside the ONNX that trtpose exports of the same checkpoint
 
 Of each: seconds by the clock and of all processors, peak memory and people found, medians over the rounds, and the
-ratio to trtpose within a round.
+ratio to trtpose within a round. "throughput" is trtpose with --throughput.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ sys.exit(status)
 """
 HERE = Path(__file__).resolve().parent
 FRAMES, RTMO_FRAMES, REFERENCE_PHOTOS = 300, 100, 8
+OURS: dict[str, list[str]] = {"trtpose": [], "throughput": ["--throughput"]}
+"""Ways to run trtpose, with their options."""
 IOU = 0.65
 
 
@@ -63,6 +66,7 @@ class Task:
     models: dict[str, Path]
     imgsz: int
     conf: float = 0.25
+    annotated: bool = False
 
 
 def pan(pictures: list[Path], path: Path, frames: int, width: int = 1280, height: int = 720) -> Path:
@@ -115,10 +119,14 @@ def reference_task(folder: Path, pictures: list[Path], python: str) -> Task:
 
 def command(task: Task, program: str, python: str, out: Path) -> list[str]:
     model, source = str(task.models[program]), str(task.source)
-    if program == "trtpose":
-        options = ["--conf", str(task.conf), "--iou", str(IOU), "--jsonl", str(out), "--quiet"]
+    if program in OURS:
+        options = ["--conf", str(task.conf), "--iou", str(IOU), "--jsonl", str(out), "--quiet", *OURS[program]]
+        if task.annotated:
+            options += ["--out", str(out.parent / "drawn")]
         return [sys.executable, "-m", "trtpose", "infer", model, source, *options]
     options = ["--imgsz", str(task.imgsz), "--conf", str(task.conf)]
+    if task.annotated:
+        options += ["--annotated", str(out.parent / "drawn")]
     return [python, str(HERE / "peer_programs.py"), program, model, source, *options]
 
 
@@ -140,7 +148,9 @@ def run_once(task: Task, program: str, python: str) -> dict[str, Any]:
         if done.returncode:
             raise RuntimeError(f"{program} of {task.name}: {done.stderr[-1500:]}")
         *said, spent = done.stdout.splitlines()
-        told = counted(out) if program == "trtpose" else json.loads(said[-1])
+        if task.annotated and not list((Path(folder) / "drawn").rglob("*.*")):
+            raise RuntimeError(f"{program} of {task.name} wrote no video")
+        told = counted(out) if program in OURS else json.loads(said[-1])
     return told | json.loads(spent)
 
 
@@ -157,13 +167,17 @@ def measure(task: Task, python: str, rounds: int) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for program, results in found.items():
         middle = {key: statistics.median(one[key] for one in results) for key in ("wall_s", "cpu_s", "peak_mb")}
-        pairs = zip(found["trtpose"], results, strict=True)
+        shares = {
+            f"{mine}_of_it": round(statistics.median(a["wall_s"] / b["wall_s"] for a, b in zip(found[mine], results, strict=True)), 3)
+            for mine in OURS
+            if mine in found
+        }
         table[program] = {
             "version": results[0]["version"],
             "frames": results[0]["frames"],
             "people": results[0]["people"],
             **{key: round(value, 2) for key, value in middle.items()},
-            "trtpose_of_it": round(statistics.median(mine["wall_s"] / other["wall_s"] for mine, other in pairs), 3),
+            **shares,
         }
     return table
 
@@ -174,13 +188,13 @@ def markdown(tasks: dict[str, Any]) -> str:
         lines += [
             f"**{name}**, {table['trtpose']['frames']} frames",
             "",
-            "| | seconds | processor seconds | peak MB | people | trtpose takes of it |",
-            "|---|--:|--:|--:|--:|--:|",
+            "| | seconds | processor seconds | peak MB | people | trtpose takes of it | with --throughput |",
+            "|---|--:|--:|--:|--:|--:|--:|",
         ]
         for program, row in table.items():
-            share = "" if program == "trtpose" else f"{row['trtpose_of_it']:.3f}"
-            numbers = f"{row['wall_s']:.2f} | {row['cpu_s']:.2f} | {row['peak_mb']:.0f} | {row['people']} | {share}"
-            lines.append(f"| {program} {row['version']} | {numbers} |")
+            shares = [f"{row[key]:.3f}" if (key := f"{mine}_of_it") in row else "" for mine in OURS]
+            numbers = f"{row['wall_s']:.2f} | {row['cpu_s']:.2f} | {row['peak_mb']:.0f} | {row['people']}"
+            lines.append(f"| {program} {row['version']} | {numbers} | {' | '.join(shares)} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -194,7 +208,7 @@ def plot(tasks: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, len(tasks), figsize=(3.2 * len(tasks), 2.6), squeeze=False, layout="constrained")
     for axis, (name, table) in zip(axes[0], tasks.items(), strict=True):
         names = list(table)[::-1]
-        colours = ["#0b7a75" if program == "trtpose" else "#9aa5b1" for program in names]
+        colours = ["#0b7a75" if program in OURS else "#9aa5b1" for program in names]
         bars = axis.barh(names, [table[program]["wall_s"] for program in names], color=colours)
         axis.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
         axis.set_title(f"{name}, {table['trtpose']['frames']} frames: seconds", fontsize=9)
@@ -214,11 +228,15 @@ def lacks(python: str, distributions: dict[str, str]) -> set[str]:
 
 def tasks_of(args: argparse.Namespace, folder: Path, missing: set[str]) -> list[Task]:
     pictures = photographs(args.pictures)
-    programs = [name for name in ("trtpose", "ultralytics", "onnxruntime", "openvino") if name not in missing]
+    programs = [name for name in (*OURS, "ultralytics", "onnxruntime", "openvino") if name not in missing]
     models = {program: Path(args.model) for program in programs}
     tasks = []
     if "video" in args.only:
         tasks.append(Task("video", pan(pictures, folder / "video.mp4", FRAMES), models, args.imgsz))
+    if "annotated" in args.only:
+        drawing = {name: path for name, path in models.items() if name in (*OURS, "ultralytics")}
+        video = pan(pictures, folder / "annotated.mp4", FRAMES)
+        tasks.append(Task("annotated", video, drawing, args.imgsz, annotated=True))
     if "photos" in args.only:
         tasks.append(Task("photos", copies(pictures, folder / "photos", PHOTOS), models, args.imgsz))
     if "rtmo" in args.only and "rtmlib" not in missing:
@@ -237,7 +255,7 @@ def main() -> int:
     parser.add_argument("--imgsz", type=int, default=256, help="of the model")
     parser.add_argument("--peers", metavar="PYTHON", default=sys.executable)
     parser.add_argument("--rounds", type=int, default=5)
-    kinds = ("video", "photos", "rtmo", "reference")
+    kinds = ("video", "annotated", "photos", "rtmo", "reference")
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)

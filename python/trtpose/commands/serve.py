@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import re
 import socket
 import sys
@@ -62,14 +63,16 @@ def run(args: argparse.Namespace) -> int:
     """Do it; returns the exit status. Errors are raised as :class:`trtpose.Error`."""
     for module in ("starlette", "uvicorn", "python_multipart", "prometheus_client", "websockets"):
         require(module, package=module.replace("_", "-"), extra="serve", purpose="trtpose serve")
-    from ..serving.batcher import warm_up
+    from ..serving.batcher import worthwhile_sizes
 
     settings = _settings(args)
     listener = listening.listen(args.host, args.port, f"--host {args.host} --port {args.port}")
     with contextlib.closing(listener):
         args.streams = args.clones
         engine = options.open_engine(args)
-        warm_up(engine)
+        settings = dataclasses.replace(settings, batches=tuple(worthwhile_sizes(engine)))
+        if not args.quiet:
+            say(f"pictures that go into the engine together: {', '.join(map(str, settings.batches))}", sys.stderr)
         engines = [engine, *(engine.clone() for _ in range(args.clones - 1))]
         return _serve(args, engines, settings, listener)
 

@@ -96,11 +96,12 @@ class Replica:
     def _open(self) -> Any:
         from ..engine import Engine
         from ..serving.app import create_app
-        from ..serving.batcher import warm_up
+        from ..serving.batcher import worthwhile_sizes
 
         engine: Engine = Engine(self._plan.model, **self._plan.options)
-        warm_up(engine)
-        return create_app([engine, *(engine.clone() for _ in range(self._clones - 1))], self._settings)
+        sizes = self._settings.batches or tuple(worthwhile_sizes(engine))
+        settings = dataclasses.replace(self._settings, batches=sizes)
+        return create_app([engine, *(engine.clone() for _ in range(self._clones - 1))], settings)
 
     async def __call__(
         self,

@@ -24,7 +24,7 @@ from ..sinks.json_stream import head_of
 from ..sources import decode_picture
 from . import pages
 from .answers import Json, together, written
-from .batcher import Answer, Batcher
+from .batcher import Answer, Batcher, batch_sizes
 from .guard import Guard
 from .metrics import Metrics
 from .requests import RequestError, Upload, thresholds_of, uploads_of
@@ -93,7 +93,7 @@ class Service:
         self.metrics = Metrics(lambda: len(self.batcher))
         self.batcher = Batcher(
             [self._runner(engine) for engine in engines],
-            self.engine.batch,
+            settings.batches or batch_sizes(self.engine.batch),
             deadline=settings.deadline,
             queue=settings.queue,
             on_batch=self.metrics.batches.observe,

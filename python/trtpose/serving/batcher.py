@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..results import Poses
     from ..thresholds import Thresholds
 
-__all__ = ["Answer", "Batcher", "BusyError", "StoppedError", "batch_sizes", "warm_up"]
+__all__ = ["Answer", "Batcher", "BusyError", "StoppedError", "batch_sizes", "worthwhile_sizes"]
 
 Infer = Callable[[list[Any], "Thresholds"], "list[Poses]"]
 
@@ -32,11 +32,42 @@ def batch_sizes(most: int) -> list[int]:
     return sorted({1, max(most // 4, 1), max(most // 2, 1), max(most, 1)})
 
 
-def warm_up(engine: Engine) -> None:
-    """Run each size of batch once, so that no request waits for its compilation."""
+_GAIN = 0.9
+"""Pictures of a batch wait for each other: it must take less than this share of a smaller one's time for a picture."""
+
+_TIMED = 3
+_TIMED_WITHIN = 0.5
+"""Runs of a batch that are timed, and the seconds after which no other is begun."""
+
+
+def worthwhile_sizes(engine: Engine) -> list[int]:
+    """Those of :func:`batch_sizes` from which the network gains, each run and timed here.
+
+    A GPU takes little more for several pictures than for one; a processor takes the sum, and then the first of a batch
+    would wait for nothing. What is left is compiled already, so that no request waits for that.
+    """
     frame = np.zeros((*engine.imgsz, 3), np.uint8)
+    kept: list[int] = []
+    best = float("inf")
     for size in batch_sizes(engine.batch):
-        engine.infer([frame] * size)
+        spent = _seconds(engine, [frame] * size) / size
+        if kept and spent > _GAIN * best:
+            break
+        kept.append(size)
+        best = spent
+    return kept
+
+
+def _seconds(engine: Engine, frames: list[Any]) -> float:
+    """Of the fastest of a few runs; the first compiles."""
+    engine.infer(frames)
+    begin = time.perf_counter()
+    taken: list[float] = []
+    while len(taken) < _TIMED and (not taken or time.perf_counter() - begin < _TIMED_WITHIN):
+        start = time.perf_counter()
+        engine.infer(frames)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
 
 
 class BusyError(Exception):
@@ -69,22 +100,28 @@ class Batcher:
 
     A picture that is alone does not wait. While others are on their way (:meth:`coming`), the first of a batch waits
     for them, but no longer than the deadline; while the engine is busy a batch fills by itself. Batches have one of
-    :func:`batch_sizes`; what is left over goes next.
+    a few sizes; what is left over goes next.
 
     Args:
-        engines: functions that find people in at most ``batch`` frames, each used by one thread at a time.
-        batch: frames at once.
+        engines: functions that find people in frames, each used by one thread at a time.
+        sizes: how many frames at once, 1 among them.
         deadline: seconds.
         queue: pictures that may wait.
         on_batch: called with the number of pictures of each batch.
     """
 
     def __init__(
-        self, engines: Sequence[Infer], batch: int, *, deadline: float, queue: int, on_batch: Callable[[int], None]
+        self,
+        engines: Sequence[Infer],
+        sizes: Sequence[int],
+        *,
+        deadline: float,
+        queue: int,
+        on_batch: Callable[[int], None],
     ) -> None:
         self._engines = list(engines)
-        self._batch = max(batch, 1)
-        self._sizes = batch_sizes(batch)
+        self._batch = max(sizes)
+        self._sizes = sorted(sizes)
         self._deadline = deadline
         self._limit = queue
         self._on_batch = on_batch

@@ -9,7 +9,9 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -279,7 +281,7 @@ def test_batches_have_few_sizes() -> None:
             sizes.append(len(frames))
             return frames
 
-        batcher = Batcher([run], 8, deadline=0.01, queue=64, on_batch=lambda _: None)
+        batcher = Batcher([run], batch_sizes(8), deadline=0.01, queue=64, on_batch=lambda _: None)
         works = [asyncio.ensure_future(batcher.submit(number, Thresholds())) for number in range(15)]
         await asyncio.sleep(0)
         batcher.start()
@@ -290,11 +292,39 @@ def test_batches_have_few_sizes() -> None:
     assert sizes == [8, 4, 2, 1]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "kept"),
+    [
+        (lambda count: 0.02 * count, [1]),  # a processor, which takes the sum
+        (lambda count: 0.02 + 0.001 * count, [1, 2, 4, 8]),
+        (lambda count: 0.02 * max(count, 2), [1, 2]),  # gains up to two
+        (lambda count: 7.0 * count, [1]),
+    ],
+)
+def test_batches_that_gain_nothing_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float], kept: list[int]
+) -> None:
+    from trtpose.serving import batcher
+
+    class Timed:
+        imgsz, batch, now, runs = (8, 8), 8, 0.0, 0
+
+        def infer(self, frames: list[Any]) -> None:
+            self.now += seconds(len(frames))
+            self.runs += 1
+
+    engine = Timed()
+    monkeypatch.setattr(batcher, "time", SimpleNamespace(perf_counter=lambda: engine.now))
+    assert batcher.worthwhile_sizes(engine) == kept  # type: ignore[arg-type]
+    if seconds(1) > 1:
+        assert engine.runs == 4  # one that compiles and one that is timed, of two sizes
+
+
 def test_pictures_on_their_way_count_as_waiting() -> None:
     from trtpose.serving.batcher import Batcher, BusyError
 
     async def go() -> None:
-        batcher = Batcher([lambda frames, _: frames], 4, deadline=0.01, queue=2, on_batch=lambda _: None)
+        batcher = Batcher([lambda frames, _: frames], [1, 4], deadline=0.01, queue=2, on_batch=lambda _: None)
         with batcher.coming():
             batcher.check()
             with batcher.coming(), pytest.raises(BusyError):
