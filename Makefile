@@ -82,8 +82,8 @@ sanitize: $(VENV)/.test
 fuzz: $(VENV)/.fuzz
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) tools/fuzz.py --seconds "$(or $(S),60)" $(if $(J),--jobs "$(J)") $(T)
 
-wheel-test:
-	tools/wheel_test.sh $(if $(WHEEL),"$(WHEEL)" $(PYTHON))
+wheel-test: $(if $(WHEEL),,$(VENV)/.package)
+	tools/wheel_test.sh $(if $(WHEEL),"$(WHEEL)" $(PYTHON),"$(VENV)")
 
 wheels:
 	tools/release_wheels.sh

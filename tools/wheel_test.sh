@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# wheel_test.sh [WHEEL [PYTHON]]: install the wheel (or one built now) alone in an empty environment and use it there: catches what an
-# editable install hides, such as a file left out of the wheel or a library found only in the build tree. Then, with TensorRT
+# wheel_test.sh VENV | WHEEL [PYTHON]: install the wheel, or one made now in the environment VENV, alone in an empty environment and use it
+# there: catches what an editable install hides, such as a file left out of the wheel or a library found only in the build tree. Then, with TensorRT
 # for RTX beside it, an engine is built there and run on the double (tests/emulation/run_installed.py).
 set -euo pipefail
-wheel=${1:+$(realpath "$1")}
+given=$(realpath -m "$1")
 python=${2:-python3}
-[ -z "$wheel" ] || [ -f "$wheel" ] || { echo "wheel-test: $wheel is not there; tools/release_wheels.sh makes wheels" >&2; exit 1; }
+[ -e "$given" ] || { echo "wheel-test: $given is not there; tools/release_wheels.sh makes wheels" >&2; exit 1; }
 cd "$(dirname "$0")/.."
 root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-if [ -z "$wheel" ]; then
-    "$python" -m venv "$work/build"
-    "$work/build/bin/pip" --quiet --disable-pip-version-check install --upgrade pip build
-    "$work/build/bin/python" -m build --wheel --outdir "$work/dist" . >"$work/build.log" 2>&1 || { tail -50 "$work/build.log"; exit 1; }
+wheel=$given
+if [ -d "$given" ]; then
+    # Of what tools/setup.sh compiled there, with the packages that pyproject.toml says are needed and no others at that time.
+    "$given/bin/python" -m pip --disable-pip-version-check wheel --no-deps --no-build-isolation --config-settings build-dir=build/editable \
+        --wheel-dir "$work/dist" . >"$work/build.log" 2>&1 || { tail -50 "$work/build.log"; exit 1; }
     wheel=$(ls "$work"/dist/*.whl)
+    python=$given/bin/python
 fi
 "$python" -m venv "$work/use"
 # From wheels alone: who installs one needs no compiler.
