@@ -78,6 +78,7 @@ public:
     std::vector<Poses> run(const Call& call, const Thresholds& t, StageTimes& times) override {
         check_input(call);
         Flight flight(call, t, &times);
+        if (call.runs.size() > 1 && most_ > 2) return run_side_by_side(flight);
         Bench& bench = benches_[0];
         vacate(bench, nullptr);
         for (const Run& run : call.runs) {
@@ -201,6 +202,16 @@ private:
         if (wanted.total() > bench.plan.total()) bench.plan = wanted;  // the block stays as large as it once had to be
     }
 
+    /// With several streams one run has a part of the processor: those of a call are computed at the same time.
+    std::vector<Poses> run_side_by_side(Flight& flight) {
+        StageTimes& times = *flight.times;
+        Stopwatch watch;
+        begin(flight);
+        auto found = end(flight);
+        times.network += std::max(0.0, watch.lap() - times.letterbox - times.decode - times.nms);
+        return found;
+    }
+
     /// One for the next run of `flight`: free, made, or of the run that began first, which is read then.
     Bench& free_bench(const Flight& flight) {
         Bench& bench = benches_[next_place(benches_)];
@@ -308,7 +319,7 @@ private:
     }
 
     EngineParts engine_;
-    size_t most_;                ///< benches
+    size_t most_;  ///< benches: one for each stream, and one that is filled meanwhile
     std::deque<Bench> benches_;  ///< the first is that of calls that are not in flight; others are made when needed
     uint64_t runs_ = 0;          ///< that have begun
 };

@@ -278,6 +278,36 @@ TEST_F(EngineFlights, TheNetworkIsAtWorkWhenSubmitReturns) {
     EXPECT_TRUE(same(engine.collect(first), engine.collect(second)));
 }
 
+TEST_F(EngineFlights, WithSeveralStreamsTheRunsOfOneCallAreComputedTogether) {
+    if (fake_sessions_are_on_cuda()) GTEST_SKIP() << "streams are of the CPU";
+    const auto frames = mixed(7);
+    Engine one = make(batch_of(2));
+    const auto wanted = infer(one, frames);
+    EngineOptions options = batch_of(2);
+    options.streams = 2;
+    Engine engine = make(options);
+    std::mutex mutex;
+    std::condition_variable changed;
+    int inside = 0;
+    const auto answer = network_->answer;
+    network_->answer = [&](const float* image, Size size, const std::vector<float*>& outputs) {
+        std::unique_lock lock(mutex);
+        ++inside;
+        changed.notify_all();
+        changed.wait(lock, [&] { return inside > 1; });  // the first waits for another
+        lock.unlock();
+        answer(image, size, outputs);
+    };
+    EXPECT_TRUE(same(infer(engine, frames), wanted));
+    const StageTimes times = engine.times();
+    EXPECT_GT(times.network, 0);
+    EXPECT_LE(times.letterbox + times.network + times.decode + times.nms, times.total);
+    network_->answer = answer;
+    network_->fail_next = true;
+    EXPECT_THROW(engine.infer(views(frames), others()), Error);
+    EXPECT_TRUE(same(infer(engine, frames), wanted));
+}
+
 TEST_F(EngineFlights, AForkedProcessSaysThatANewEngineIsNeeded) {
     Engine engine = make();
     const auto frames = mixed(2);
