@@ -10,7 +10,8 @@ Throughput is taken in rounds by turns: 16 connections, each sending the next pi
 the same engine by itself on the same pictures (decoded with and without). A handler without batches is the server with
 an engine of batch 1. Then the requests from 32 connections, every fiftieth one cut off in the middle by a client of its
 own beside them; and as many again at half the rate that was reached, for a minute at most each, at even distances (as
-wrk2 sends them) and at random moments, for the median and the 99th percentile.
+wrk2 sends them) and at random moments, for the median and the 99th percentile; and the same once more with a clone of
+the engine on each core.
 """
 
 from __future__ import annotations
@@ -57,9 +58,10 @@ print(json.dumps(out))
 class Server:
     """``trtpose serve`` in a process of its own."""
 
-    def __init__(self, model: Path, imgsz: int, batch: int) -> None:
+    def __init__(self, model: Path, imgsz: int, batch: int, clones: int = 1) -> None:
         command = [sys.executable, "-m", "trtpose", "serve", str(model), "--imgsz", str(imgsz), "--batch", str(batch)]
-        self._process = subprocess.Popen([*command, "--port", "0", "--quiet"], stdout=subprocess.PIPE, text=True)
+        options = ["--clones", str(clones), "--port", "0", "--quiet"]
+        self._process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline().split(" until")[0].rpartition(":")[2])
 
@@ -217,6 +219,14 @@ def throughput(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def at_half_load(server: Server, rate: float, limit: int) -> dict[str, Any]:
+    """Times at half of a rate, for a minute at most each."""
+    return {
+        name: asyncio.run(opened(server.port, 32, departures(rate / 2, 60, limit, name == "even")))
+        for name in ("even", "random")
+    }
+
+
 def many(args: argparse.Namespace) -> dict[str, Any]:
     """All the requests, what the server holds after each tenth of them, and times at half the load."""
     with Server(args.model, args.imgsz, args.batch) as server:
@@ -231,10 +241,11 @@ def many(args: argparse.Namespace) -> dict[str, Any]:
         for tenth in tenths:
             for status, count in tenth["statuses"].items():
                 statuses[status] = statuses.get(status, 0) + count
-        half = {
-            name: asyncio.run(opened(server.port, 32, departures(rate / 2, 60, args.requests, name == "even")))
-            for name in ("even", "random")
-        }
+        half = at_half_load(server, rate, args.requests)
+    with Server(args.model, args.imgsz, args.batch, os.cpu_count() or 1) as server:
+        asyncio.run(closed(server.port, 32, 600, 500))
+        cloned_rate = asyncio.run(closed(server.port, 32, 600, args.requests // 10))["rate"]
+        cloned = at_half_load(server, cloned_rate, args.requests)
     return {
         "rate": rate,
         "statuses": statuses,
@@ -243,6 +254,7 @@ def many(args: argparse.Namespace) -> dict[str, Any]:
         "threads": [one[1] for one in held],
         "open_files": [one[2] for one in held],
         "half_load": half,
+        "with_a_clone_on_each_core": {"rate": cloned_rate, "half_load": cloned},
     }
 
 
