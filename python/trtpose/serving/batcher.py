@@ -32,12 +32,13 @@ def batch_sizes(most: int) -> list[int]:
     return sorted({1, max(most // 4, 1), max(most // 2, 1), max(most, 1)})
 
 
-_GAIN = 0.9
+_GAIN = 0.95
 """Pictures of a batch wait for each other: it must take less than this share of a smaller one's time for a picture."""
 
-_TIMED = 3
-_TIMED_WITHIN = 0.5
-"""Runs of a batch that are timed, and the seconds after which no other is begun."""
+_ROUNDS = 5
+_ROUNDS_WITHIN = 0.5
+_ALL_WITHIN = 3.0
+"""Comparisons of two sizes; the seconds after which no other round is begun, and no other size."""
 
 
 def worthwhile_sizes(engine: Engine) -> list[int]:
@@ -47,27 +48,32 @@ def worthwhile_sizes(engine: Engine) -> list[int]:
     would wait for nothing. What is left is compiled already, so that no request waits for that.
     """
     frame = np.zeros((*engine.imgsz, 3), np.uint8)
-    kept: list[int] = []
-    best = float("inf")
-    for size in batch_sizes(engine.batch):
-        spent = _seconds(engine, [frame] * size) / size
-        if kept and spent > _GAIN * best:
+    first, *others = batch_sizes(engine.batch)
+    kept = [first]
+    engine.infer([frame] * first)
+    begin = time.perf_counter()
+    for size in others:
+        if time.perf_counter() - begin > _ALL_WITHIN:
             break
-        kept.append(size)
-        best = spent
+        engine.infer([frame] * size)  # which compiles
+        before, now = _fastest(engine, frame, kept[-1], size)
+        if now / size < _GAIN * before / kept[-1]:
+            kept.append(size)
     return kept
 
 
-def _seconds(engine: Engine, frames: list[Any]) -> float:
-    """Of the fastest of a few runs; the first compiles."""
-    engine.infer(frames)
+def _fastest(engine: Engine, frame: Any, *sizes: int) -> list[float]:
+    """Seconds of the fastest run of each size, by turns, so that what else the machine does takes from both."""
+    found = [float("inf")] * len(sizes)
     begin = time.perf_counter()
-    taken: list[float] = []
-    while len(taken) < _TIMED and (not taken or time.perf_counter() - begin < _TIMED_WITHIN):
-        start = time.perf_counter()
-        engine.infer(frames)
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+    for number in range(_ROUNDS):
+        if number and time.perf_counter() - begin > _ROUNDS_WITHIN:
+            break
+        for place, size in enumerate(sizes):
+            start = time.perf_counter()
+            engine.infer([frame] * size)
+            found[place] = min(found[place], time.perf_counter() - start)
+    return found
 
 
 class BusyError(Exception):

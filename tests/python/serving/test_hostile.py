@@ -317,7 +317,7 @@ def test_batches_that_gain_nothing_are_left_out(
     monkeypatch.setattr(batcher, "time", SimpleNamespace(perf_counter=lambda: engine.now))
     assert batcher.worthwhile_sizes(engine) == kept  # type: ignore[arg-type]
     if seconds(1) > 1:
-        assert engine.runs == 4  # one that compiles and one that is timed, of two sizes
+        assert engine.runs == 4  # of two sizes, one that compiles and one that is timed
 
 
 def test_pictures_on_their_way_count_as_waiting() -> None:
