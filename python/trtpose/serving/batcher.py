@@ -32,9 +32,6 @@ def batch_sizes(most: int) -> list[int]:
     return sorted({1, max(most // 4, 1), max(most // 2, 1), max(most, 1)})
 
 
-_GAIN = 0.95
-"""Pictures of a batch wait for each other: it must take less than this share of a smaller one's time for a picture."""
-
 _ROUNDS = 5
 _ROUNDS_WITHIN = 0.5
 _ALL_WITHIN = 3.0
@@ -44,8 +41,9 @@ _ALL_WITHIN = 3.0
 def worthwhile_sizes(engine: Engine) -> list[int]:
     """Those of :func:`batch_sizes` from which the network gains, each run and timed here.
 
-    A GPU takes little more for several pictures than for one; a processor takes the sum, and then the first of a batch
-    would wait for nothing. What is left is compiled already, so that no request waits for that.
+    A GPU takes little more for several pictures than for one; a processor takes about the sum, where its caches are too
+    small more than that, and then the first of a batch would wait for nothing. What is left is compiled already, so
+    that no request waits for that.
     """
     frame = np.zeros((*engine.imgsz, 3), np.uint8)
     first, *others = batch_sizes(engine.batch)
@@ -57,7 +55,7 @@ def worthwhile_sizes(engine: Engine) -> list[int]:
             break
         engine.infer([frame] * size)  # which compiles
         before, now = _fastest(engine, frame, kept[-1], size)
-        if now / size < _GAIN * before / kept[-1]:
+        if now / size < before / kept[-1]:
             kept.append(size)
     return kept
 
