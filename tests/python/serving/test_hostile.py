@@ -295,10 +295,10 @@ def test_batches_have_few_sizes() -> None:
 @pytest.mark.parametrize(
     ("seconds", "kept"),
     [
-        (lambda count: 0.02 * count, [1]),  # a processor, which takes the sum
+        (lambda count: 0.02 * count**1.1, [1]),  # a processor, which takes the sum and more
         (lambda count: 0.02 + 0.001 * count, [1, 2, 4, 8]),
-        (lambda count: 0.02 * max(count, 2), [1, 2]),  # gains up to two
-        (lambda count: 7.0 * count, [1]),
+        (lambda count: 0.02 * max(count, 2) ** 1.1, [1, 2]),  # gains up to two
+        (lambda count: 7.0 * count**1.1, [1]),
     ],
 )
 def test_batches_that_gain_nothing_are_left_out(
