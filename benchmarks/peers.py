@@ -168,7 +168,9 @@ def measure(task: Task, python: str, rounds: int) -> dict[str, Any]:
     for program, results in found.items():
         middle = {key: statistics.median(one[key] for one in results) for key in ("wall_s", "cpu_s", "peak_mb")}
         shares = {
-            f"{mine}_of_it": round(statistics.median(a["wall_s"] / b["wall_s"] for a, b in zip(found[mine], results, strict=True)), 3)
+            f"{mine}_of_it": round(
+                statistics.median(a["wall_s"] / b["wall_s"] for a, b in zip(found[mine], results, strict=True)), 3
+            )
             for mine in OURS
             if mine in found
         }

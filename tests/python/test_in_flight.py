@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import threading
@@ -411,11 +412,66 @@ def test_several_runs_at_a_time_write_the_same(
         assert (status, err) == (0, "")
         written.append(report.read_bytes())
     assert len(set(written)) == 1
-    assert [named.get("streams") for named in opened] == [None, None, len(os.sched_getaffinity(0)), 3]
+    cores = len(os.sched_getaffinity(0))
+    unasked = cores if 1 < cores <= 2 else None  # nine pictures are enough for two at a time
+    assert [named.get("streams") for named in opened] == [unasked, None, cores, 3]
     for verb in (("infer",), ("eval", "--images", photos, "--annotations", "a.json")):
         with pytest.raises(SystemExit):
             real_run(capsys, *verb, "m.onnx", "--latency", "--throughput")
         assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "frames", "streams"),
+    [
+        ((), 1, None),
+        ((), 15, None),
+        ((), 16, 4),
+        ((), float("inf"), 4),
+        ((), 0, None),
+        (("--latency",), float("inf"), None),
+        (("--batch", "8"), 127, None),
+        (("--batch", "8"), 128, 4),
+        (("--threads", "2"), 8, 2),
+        (("--threads", "1"), float("inf"), None),
+        (("--vram-budget", "1GiB"), float("inf"), None),
+        (("--throughput",), 1, 64),
+    ],
+)
+def test_files_keep_the_cores_at_work_unasked(
+    options: tuple[str, ...], frames: float, streams: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trtpose.commands import options as of_commands
+
+    parser = argparse.ArgumentParser()
+    of_commands.add_model(parser)
+    of_commands.add_thresholds(parser)
+    of_commands.add_runs(parser)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    opened: dict[str, Any] = {}
+
+    def made(*_: Any, **named: Any) -> Any:
+        opened.update(named)
+        raise InputError("enough")
+
+    monkeypatch.setattr(trtpose, "Engine", made)
+    with pytest.raises(InputError, match="enough"):
+        of_commands.open_engine(parser.parse_args(["m.onnx", *options]), frames=frames)
+    assert opened.get("streams") == streams
+
+
+def test_frames_that_nobody_waits_for(tmp_path: Path) -> None:
+    for i in range(3):
+        write_picture(tmp_path / f"{i}.png", picture(50, 70, seed=i))
+    assert Sources(tmp_path).frames_at_hand == 3
+    assert Sources([tmp_path, picture(20, 30)]).frames_at_hand == 4
+    assert Sources([tmp_path, 0]).frames_at_hand == 0
+    assert Sources([tmp_path, "http://127.0.0.1:9/a.jpg"]).frames_at_hand == 0
+    (tmp_path / "v.mp4").write_bytes(b"")
+    assert Sources(tmp_path).frames_at_hand == float("inf")
+    some = Sources(tmp_path)
+    some.pass_over([3])
+    assert some.frames_at_hand == 3
 
 
 def test_no_more_runs_at_a_time_than_an_engine_takes(

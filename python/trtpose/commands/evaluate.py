@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from ..errors import InputError
@@ -45,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
         args.conf = evaluate.CONF
     if args.rate is not None and tracker is None:
         raise InputError("--rate: is for --track; leave it out, or give both")
-    engine = options.open_engine(args)
+    # Tracks are followed from frame to frame, one after the other.
+    engine = options.open_engine(args, frames=math.inf if tracker is None else 0)
     failures = 0
     warnings: list[str] = []
     with Progress(None, "picture", quiet=args.quiet) as progress:

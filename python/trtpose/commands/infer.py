@@ -122,7 +122,8 @@ def run(args: argparse.Namespace, seen: Callable[[Poses], None] | None = None) -
         outputs.check(args)
         place = live.announce(args, view)
         trackers = _trackers(args)
-        engine = options.open_engine(args)
+        # Where a frame is looked at depends on the one before, one is computed after the other.
+        engine = options.open_engine(args, frames=0 if getattr(args, "crop", False) else sources.frames_at_hand)
         done = outputs.choose(args, engine, sources)
         with contextlib.ExitStack() as stack:
             # Entered outside the progress bar, so that the bar is gone before an error is printed.

@@ -129,26 +129,47 @@ def tracking(args: argparse.Namespace) -> Method | None:
 _MOST_STREAMS = 256
 """That an engine takes."""
 
+_UNASKED = 4
+"""Batches at a time where nobody asked: each has memory of its own."""
+
+_TURNS = 4
+"""So many batches for each of them are worth it; fewer end with idle cores."""
+
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """``--latency`` and ``--throughput``."""
     one = parser.add_mutually_exclusive_group()
     one.add_argument(
-        "--latency", action="store_true", help="on the CPU, one batch after the other with all cores (default)"
+        "--latency",
+        action="store_true",
+        help="on the CPU, one batch after the other with all cores (default for cameras, streams and a few pictures)",
     )
     one.add_argument(
         "--throughput",
         action="store_true",
-        help="on the CPU, as many batches at a time as there are cores, for files: each takes longer, all of them less",
+        help="on the CPU, as many batches at a time as there are cores, for files: each takes longer, all of them less "
+        f"(default for videos and folders, with no more than {_UNASKED} at a time)",
     )
 
 
-def open_engine(args: argparse.Namespace, **more: Any) -> Engine:
-    """The engine that the options of :func:`add_model` and :func:`add_thresholds` describe; ``more`` is passed on."""
+def _streams(args: argparse.Namespace, frames: float) -> dict[str, int]:
+    """Batches that the CPU computes at a time, by :func:`add_runs` or by how many frames are at hand."""
+    cores = getattr(args, "threads", None) or len(os.sched_getaffinity(0))
+    if getattr(args, "throughput", False):
+        return {"streams": min(cores, _MOST_STREAMS)}
+    few = min(cores, _UNASKED)
+    unasked = not getattr(args, "latency", False) and getattr(args, "vram_budget", None) is None
+    return (
+        {"streams": few} if unasked and few > 1 and frames >= _TURNS * few * (getattr(args, "batch", None) or 1) else {}
+    )
+
+
+def open_engine(args: argparse.Namespace, *, frames: float = 0, **more: Any) -> Engine:
+    """The engine that the options of :func:`add_model`, :func:`add_thresholds` and :func:`add_runs` describe; ``more`` is
+    passed on. ``frames`` are at hand, none of which anybody waits for."""
     import trtpose
 
-    if getattr(args, "throughput", False):
-        more["streams"] = min(args.threads or len(os.sched_getaffinity(0)), _MOST_STREAMS)
+    more |= _streams(args, frames)
     given = _given(args, "precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget")
     engine = trtpose.Engine(
         args.model, device=args.device, rect=args.rect, thresholds=thresholds(args), **{**more, **given}

@@ -212,6 +212,15 @@ class Sources:
         """Whether every source is a file or an array, so that its next frame does not have to be waited for."""
         return all(item.kind in (*STILL, "video") for item in self._plan if item.position not in self._passed)
 
+    @property
+    def frames_at_hand(self) -> float:
+        """How many frames do not have to be waited for: infinite with a video, 0 where a source is a camera, a stream or
+        an address."""
+        if not self.at_hand:
+            return 0
+        left = [item.kind for item in self._plan if item.position not in self._passed]
+        return math.inf if "video" in left else len(left)
+
     def __enter__(self) -> Sources:
         return self
 

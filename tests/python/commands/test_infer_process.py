@@ -38,7 +38,7 @@ def slow(frame):
     time.sleep({delay})
     return make_poses(1, frame.shape[:2])
 
-options.open_engine = lambda args: FakeEngine(args.model, answer=slow)
+options.open_engine = lambda args, **_: FakeEngine(args.model, answer=slow)
 sys.exit(cli.main())
 """
 
@@ -67,7 +67,11 @@ def test_an_interrupted_run_leaves_no_partial_file(tmp_path: Path, number: int, 
     process = start("infer", "m.onnx", photos, "--out", out, "--json", tmp_path / "j.json", delay=0.03)
     deadline = time.monotonic() + 120
     # Until the video is being written.
-    while not any(name.endswith(".part.mp4") for name in files(out)) and time.monotonic() < deadline:
+    while (
+        not any(name.endswith(".part.mp4") for name in files(out))
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     time.sleep(0.1)
     process.send_signal(number)
@@ -105,7 +109,11 @@ def test_a_recording_ends_with_a_signal_and_is_whole(tmp_path: Path, number: int
         address = f"http://127.0.0.1:{server.server_port}/live"
         process = start("infer", "m.onnx", address, "--out", out, "--json", report, "--stream", "every")
         deadline = time.monotonic() + 120
-        while not any(name.endswith(".part.mp4") for name in files(out)) and time.monotonic() < deadline:
+        while (
+            not any(name.endswith(".part.mp4") for name in files(out))
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         time.sleep(2.4)
         process.send_signal(number)
@@ -155,7 +163,11 @@ def test_a_terminal_that_is_closed(tmp_path: Path):
     )
     os.close(slave)
     deadline = time.monotonic() + 120
-    while not any(name.endswith(".part.mp4") for name in files(out)) and time.monotonic() < deadline:
+    while (
+        not any(name.endswith(".part.mp4") for name in files(out))
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         os.read(master, 4096)
     os.close(master)
     assert process.wait(timeout=300) == 129

@@ -32,7 +32,7 @@ from support import FakeEngine
 from trtpose import cli
 from trtpose.commands import options
 
-options.open_engine = lambda args: FakeEngine(args.model, batch=args.batch)
+options.open_engine = lambda args, **_: FakeEngine(args.model, batch=args.batch)
 sys.exit(cli.main())
 """
 

@@ -304,7 +304,7 @@ def answer(frame):
         os.kill(os.getpid(), signal.SIGKILL)
     return make_poses(1, frame.shape[:2])
 
-options.open_engine = lambda args: FakeEngine(args.model, answer=answer)
+options.open_engine = lambda args, **_: FakeEngine(args.model, answer=answer)
 sys.exit(cli.main())
 """
 
