@@ -63,8 +63,8 @@ class Engine:
         thresholds: which poses are kept, the defaults of every call.
         changes: fields of :class:`Thresholds` as keyword arguments, such as ``conf=0.3``.
         threads: CPU threads; 0 takes all.
-        streams: how many batches the CPU computes at the same time, each with a part of its cores: of clones, of calls that
-            were submitted, and of one call with more frames than a batch.
+        streams: how many batches the CPU computes at the same time, each with a part of its cores: of clones, of calls
+            that were submitted, and of one call with more frames than a batch.
         vram_budget: bytes the engine may plan for, a number or a text such as ``"2GiB"``. Where not even the smallest
             batch fits, weights stay in the host's memory if the engine was built to stream them.
         stage_times: on a GPU, clock decode and NMS apart from the network, for :attr:`timings`. It costs a little.

@@ -25,11 +25,12 @@ struct MemoryPlan {
     size_t total() const { return weights + activations + io + staging + workspace; }
 };
 
-/// Milliseconds spent in each stage of the last call to infer, summed over its batches. On the CPU with several streams,
-/// which compute batches at the same time, network is what the others leave of the whole. On CUDA the GPU's own clock,
-/// only of calls that bring the results to the host: letterbox holds the wait for the upload, nms the way of the
-/// results to the host; as batches overlap the stages may add up to more than the total, which is the host's. Without
-/// EngineOptions::stage_times network holds decode and NMS too, which run with it as one graph, and theirs are 0.
+/// Milliseconds spent in each stage of the last call to infer, summed over its batches. On the CPU with several
+/// streams, which compute batches at the same time, network is what the others leave of the whole. On CUDA the GPU's
+/// own clock, only of calls that bring the results to the host: letterbox holds the wait for the upload, nms the way of
+/// the results to the host; as batches overlap the stages may add up to more than the total, which is the host's.
+/// Without EngineOptions::stage_times network holds decode and NMS too, which run with it as one graph, and theirs are
+/// 0.
 struct StageTimes {
     double letterbox = 0, network = 0, decode = 0, nms = 0, total = 0;
 };

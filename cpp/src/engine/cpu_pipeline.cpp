@@ -319,7 +319,7 @@ private:
     }
 
     EngineParts engine_;
-    size_t most_;  ///< benches: one for each stream, and one that is filled meanwhile
+    size_t most_;                ///< benches: one for each stream, and one that is filled meanwhile
     std::deque<Bench> benches_;  ///< the first is that of calls that are not in flight; others are made when needed
     uint64_t runs_ = 0;          ///< that have begun
 };

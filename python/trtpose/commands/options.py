@@ -159,14 +159,13 @@ def _streams(args: argparse.Namespace, frames: float) -> dict[str, int]:
         return {"streams": min(cores, _MOST_STREAMS)}
     few = min(cores, _UNASKED)
     unasked = not getattr(args, "latency", False) and getattr(args, "vram_budget", None) is None
-    return (
-        {"streams": few} if unasked and few > 1 and frames >= _TURNS * few * (getattr(args, "batch", None) or 1) else {}
-    )
+    worth = _TURNS * few * (getattr(args, "batch", None) or 1)
+    return {"streams": few} if unasked and few > 1 and frames >= worth else {}
 
 
 def open_engine(args: argparse.Namespace, *, frames: float = 0, **more: Any) -> Engine:
-    """The engine that the options of :func:`add_model`, :func:`add_thresholds` and :func:`add_runs` describe; ``more`` is
-    passed on. ``frames`` are at hand, none of which anybody waits for."""
+    """The engine that the options of :func:`add_model`, :func:`add_thresholds` and :func:`add_runs` describe; ``more``
+    is passed on. ``frames`` are at hand, none of which anybody waits for."""
     import trtpose
 
     more |= _streams(args, frames)

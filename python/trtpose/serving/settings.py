@@ -25,7 +25,8 @@ class Settings:
         max_streams: WebSockets at the same time, each of which may hold two frames of ``max_body``.
         queue: pictures that wait for the engine at most; more are told to come back later.
         timeout: seconds from a request's head to its answer.
-        batches: how many pictures go into the engine at once, 1 among them; empty takes a few sizes up to the engine's batch.
+        batches: how many pictures go into the engine at once, 1 among them; empty takes a few sizes up to the engine's
+            batch.
         deadline: seconds that the first picture of a batch waits at most for others that are on their way.
         token: what a client must show; empty lets everybody in.
         hosts: names that the server may be called by where there is no token, so that a page elsewhere cannot reach it

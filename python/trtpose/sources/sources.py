@@ -214,8 +214,8 @@ class Sources:
 
     @property
     def frames_at_hand(self) -> float:
-        """How many frames do not have to be waited for: infinite with a video, 0 where a source is a camera, a stream or
-        an address."""
+        """How many frames do not have to be waited for: infinite with a video, 0 where a source is a camera, a stream
+        or an address."""
         if not self.at_hand:
             return 0
         left = [item.kind for item in self._plan if item.position not in self._passed]
