@@ -11,6 +11,9 @@ environment that has what is to be compared with; what it lacks is named and lef
     pip install ultralytics==8.4.190 rtmlib onnxruntime openvino opencv-python-headless torch==2.13.0 pandas matplotlib
     pip install --no-deps sas-yolov7-pose==1.0.5
 
+torchvision, which Ultralytics imports, has to fit PyTorch: 0.28.0 does not work beside PyTorch 2.13.0's build for the
+CPU alone, but beside its build with CUDA (torch===2.13.0), which runs on a CPU too. `reference` needs trtpose there.
+
 video       300 frames of 1280×720 in H.264, results only
 annotated   the same with people drawn into a video in H.264 (Ultralytics: what save=True writes where it is)
 photos      400 files: the pictures again and again

@@ -4,7 +4,7 @@
 # there: catches what an editable install hides, such as a file left out of the wheel or a library found only in the build tree. Then, with TensorRT
 # for RTX beside it, an engine is built there and run on the double (tests/emulation/run_installed.py).
 set -euo pipefail
-given=$(realpath -m "$1")
+given=$(realpath -m "${1:?usage: wheel_test.sh VENV | WHEEL [PYTHON]}")
 python=${2:-python3}
 [ -e "$given" ] || { echo "wheel-test: $given is not there; tools/release_wheels.sh makes wheels" >&2; exit 1; }
 cd "$(dirname "$0")/.."

@@ -460,6 +460,18 @@ def test_files_keep_the_cores_at_work_unasked(
     assert opened.get("streams") == streams
 
 
+def test_a_large_model_is_not_held_several_times_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trtpose.commands import options as of_commands
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    found = []
+    for size in ((64 << 20) + 1, 64 << 20):
+        with (tmp_path / "m.onnx").open("wb") as file:
+            file.truncate(size)
+        found.append(of_commands._streams(argparse.Namespace(model=str(tmp_path / "m.onnx")), float("inf")))
+    assert found == [{}, {"streams": 4}]
+
+
 def test_frames_that_nobody_waits_for(tmp_path: Path) -> None:
     for i in range(3):
         write_picture(tmp_path / f"{i}.png", picture(50, 70, seed=i))

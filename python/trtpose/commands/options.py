@@ -132,6 +132,9 @@ _MOST_STREAMS = 256
 _UNASKED = 4
 """Batches at a time where nobody asked: each has memory of its own."""
 
+_LARGE = 64 << 20
+"""Bytes of a model whose weights are not held several times where nobody asked."""
+
 _TURNS = 4
 """So many batches for each of them are worth it; fewer end with idle cores."""
 
@@ -152,6 +155,13 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _is_large(model: str) -> bool:
+    try:
+        return os.stat(model).st_size > _LARGE  # noqa: PTH116 (an empty name is no folder)
+    except (OSError, ValueError):
+        return False  # which is said where it is opened
+
+
 def _streams(args: argparse.Namespace, frames: float) -> dict[str, int]:
     """Batches that the CPU computes at a time, by :func:`add_runs` or by how many frames are at hand."""
     cores = getattr(args, "threads", None) or len(os.sched_getaffinity(0))
@@ -159,6 +169,7 @@ def _streams(args: argparse.Namespace, frames: float) -> dict[str, int]:
         return {"streams": min(cores, _MOST_STREAMS)}
     few = min(cores, _UNASKED)
     unasked = not getattr(args, "latency", False) and getattr(args, "vram_budget", None) is None
+    unasked = unasked and not _is_large(args.model)
     worth = _TURNS * few * (getattr(args, "batch", None) or 1)
     return {"streams": few} if unasked and few > 1 and frames >= worth else {}
 

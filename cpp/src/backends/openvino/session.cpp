@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <list>
@@ -15,8 +16,10 @@
 #include "backends/openvino/import.hpp"
 #include "backends/openvino/kept_network.hpp"
 #include "backends/openvino/messages.hpp"
+#include "backends/openvino/outputs.hpp"
 #include "backends/openvino/processor.hpp"
 #include "backends/openvino/rewrites.hpp"
+#include "backends/openvino/settings.hpp"
 #include "backends/openvino/use.hpp"
 #include "core/check.hpp"
 #include "core/fork.hpp"
@@ -76,7 +79,7 @@ struct Network {
     std::string path;
     std::optional<OnnxContent> content;  ///< of the file, until it is imported
     std::shared_ptr<ov::Model> model;    ///< float32 in and out, shapes as in the file; null until import_model()
-    ov::AnyMap config;
+    ov::AnyMap config;                   ///< of every lane
     SessionInfo info;
     size_t weight_bytes = 0;
     std::optional<openvino::Keeping> keeping;
@@ -85,13 +88,21 @@ struct Network {
     std::vector<std::vector<int64_t>> declared;  ///< shape of each output as the file has it
     int64_t room = 0;  ///< rows of outputs whose number of rows depends on the picture; 0: there are none
 
+    /// A part of the processor, with a compilation of its own.
+    struct Lane {
+        ov::CompiledModel model;
+        std::atomic<int> at_work{0};  ///< requests
+    };
     struct Compiled {
         ov::PartialShape key;
-        std::shared_ptr<openvino::FileBytes> bytes;  ///< that the weights of `model` lie in, if any
+        std::shared_ptr<openvino::FileBytes> bytes;  ///< that the weights of the only lane lie in, if any
         std::atomic<bool> has_run{false};
-        ov::CompiledModel model;
+        std::deque<Lane> lanes;  ///< as many as streams
         SessionShape shape;
+
+        const ov::CompiledModel& model() const { return lanes.front().model; }
     };
+    std::vector<ov::AnyMap> lane_configs;  ///< of each lane
     std::mutex mutex;
     std::list<std::shared_ptr<Compiled>> recent;  ///< latest used first
 
@@ -106,6 +117,12 @@ struct Network {
     bool take_kept();
     /// Compiles for a shape, or takes what was compiled for it.
     void fill(Compiled& compiled);
+    /// What lane `i` is compiled with.
+    ov::AnyMap config_of(size_t i) const {
+        ov::AnyMap all = config;
+        for (const auto& [name, value] : lane_configs[i]) all[name] = value;
+        return all;
+    }
     /// What OpenVINO leaves open of an output, by what the file says of it, by the batch and by the room for rows.
     void fill_open(std::vector<int64_t>& sizes, const std::vector<int64_t>& said, int batch) const;
 };
@@ -149,7 +166,7 @@ bool Network::take_kept() {
     if (!kept) return false;
     content->require_unchanged();
     try {
-        from_kept = bounded([tensor = kept->compiled, own_config = config](ov::Core& vendor) {
+        from_kept = bounded([tensor = kept->compiled, own_config = config_of(0)](ov::Core& vendor) {
             return vendor.import_model(tensor, "CPU", own_config);
         });
     } catch (const Error&) {
@@ -170,7 +187,7 @@ bool Network::take_kept() {
 void Network::fill(Compiled& compiled) {
     if (kept && compiled.key == partial_shape(kept->facts.input.shape)) {
         compiled.bytes = kept->bytes;
-        compiled.model = std::exchange(from_kept, {});
+        compiled.lanes.emplace_back().model = std::exchange(from_kept, {});
         compiled.shape.activation_bytes = kept->facts.activation_bytes;
         kept.reset();
         return;
@@ -182,10 +199,11 @@ void Network::fill(Compiled& compiled) {
         reshaped->reshape(compiled.key);
     }
     openvino::check_sizes(*reshaped);
-    compiled.model = compile_model(reshaped, config);
+    for (size_t i = 0; i < lane_configs.size(); ++i)
+        compiled.lanes.emplace_back().model = compile_model(reshaped, config_of(i));
     compiled.shape.activation_bytes = openvino::peak_activations(*reshaped);
     if (!keeping || reshaped != model) return;
-    keeping->keep({info.input, info.outputs, declared, compiled.shape.activation_bytes}, compiled.model);
+    keeping->keep({info.input, info.outputs, declared, compiled.shape.activation_bytes}, compiled.lanes.front().model);
     keeping.reset();
 }
 
@@ -200,14 +218,14 @@ std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
     }
     // Apart from the compiling, which is not lost where room for rows is given only afterwards.
     Compiled& compiled = *recent.front();
-    if (compiled.shape.outputs.empty()) compiled.shape.outputs = output_sizes(compiled.model, batch);
+    if (compiled.shape.outputs.empty()) compiled.shape.outputs = output_sizes(compiled.model(), batch);
     return recent.front();
 }
 
 void Network::add(const ov::PartialShape& key) {
     auto compiled = std::make_shared<Compiled>();
     compiled->key = key;
-    compiled->shape.weight_bytes = weight_bytes;
+    compiled->shape.weight_bytes = weight_bytes * lane_configs.size();
     try {
         fill(*compiled);
     } catch (const std::exception& error) {
@@ -217,7 +235,7 @@ void Network::add(const ov::PartialShape& key) {
                          reason(error), "); check the model with another tool or export it again"));
     }
     if (recent.empty()) {  // the first shape is prepared before anybody else can ask
-        const auto used = compiled->model.get_property(ov::hint::inference_precision);
+        const auto used = compiled->model().get_property(ov::hint::inference_precision);
         info.precision = used == ov::element::bf16 ? "bf16" : used == ov::element::f16 ? "fp16" : "f32";
     }
     recent.push_front(std::move(compiled));
@@ -249,7 +267,7 @@ public:
     explicit OpenVinoSession(std::shared_ptr<Network> network) : network_(std::move(network)) {}
     ~OpenVinoSession() override {
         const openvino::Use use;
-        request_ = {};
+        requests_.clear();
         current_.reset();
         network_.reset();
     }
@@ -260,9 +278,8 @@ public:
         const openvino::Use use;
         auto compiled = network_->compile(batch, size);
         if (compiled != current_) {
-            request_ = compiled->model.create_infer_request();
-            bound_.clear();
-            calls_back_ = false;
+            requests_.clear();
+            requests_.resize(compiled->lanes.size());
             current_ = std::move(compiled);
         }
         return current_->shape;
@@ -271,9 +288,10 @@ public:
     void run(const void* input, Span<void* const> outputs, const Context&) override {
         const openvino::Use use;
         explained([&] {
+            const AtWork here(enter());
             bind(input, outputs);
             begin_letting_go();
-            request_.infer();
+            request().infer();
             letting_go_.reset();
             copy_open(outputs);
         });
@@ -282,25 +300,31 @@ public:
     void start(const void* input, Span<void* const> outputs, const Context&) override {
         const openvino::Use use;
         explained([&] {
+            AtWork here(enter());
             bind(input, outputs);
             outputs_.assign(outputs.begin(), outputs.end());
-            if (!std::exchange(calls_back_, true))
-                request_.set_callback([](const std::exception_ptr&) { openvino::work_ends(); });
+            if (!std::exchange(requests_[lane_].calls_back, true)) {
+                request().set_callback([compiled = current_, lane = lane_](const std::exception_ptr&) {
+                    --compiled->lanes[lane].at_work;
+                    openvino::work_ends();
+                });
+            }
             begin_letting_go();
             openvino::work_begins();
             try {
-                request_.start_async();
+                request().start_async();
             } catch (...) {
                 openvino::work_ends();
                 throw;
             }
+            here.goes_on();
         });
     }
 
     void wait() override {
         const openvino::Use use;
         explained([&] {
-            request_.wait();
+            request().wait();
             letting_go_.reset();
             copy_open({outputs_.data(), outputs_.size()});
         });
@@ -314,6 +338,41 @@ public:
     }
 
 private:
+    /// A request of one lane, made when it is first needed.
+    struct Request {
+        ov::InferRequest request;
+        std::vector<const void*> bound;  ///< its input and outputs
+        bool calls_back = false;         ///< when the work has ended that start() has begun
+    };
+
+    /// Counts a lane's work, to its end or to the end of the call that did not begin it.
+    class AtWork {
+    public:
+        explicit AtWork(Network::Lane& lane) : lane_(&lane) { ++lane.at_work; }
+        ~AtWork() {
+            if (lane_) --lane_->at_work;
+        }
+        AtWork(const AtWork&) = delete;
+        AtWork& operator=(const AtWork&) = delete;
+        void goes_on() { lane_ = nullptr; }
+
+    private:
+        Network::Lane* lane_;
+    };
+
+    /// The lane that has least to do is that of the next run.
+    Network::Lane& enter() {
+        auto& lanes = current_->lanes;
+        const auto least = std::min_element(lanes.begin(), lanes.end(),
+                                            [](const auto& a, const auto& b) { return a.at_work < b.at_work; });
+        lane_ = static_cast<size_t>(least - lanes.begin());
+        if (!requests_[lane_].request) requests_[lane_].request = least->model.create_infer_request();
+        return *least;
+    }
+
+    ov::InferRequest& request() { return requests_[lane_].request; }
+    const ov::CompiledModel& model() const { return current_->lanes[lane_].model; }
+
     template <typename Work>
     void explained(Work&& work) const {
         try {
@@ -326,16 +385,16 @@ private:
     void bind(const void* input, Span<void* const> outputs) {
         wanted_.assign(1, input);
         wanted_.insert(wanted_.end(), outputs.begin(), outputs.end());
-        if (wanted_ == bound_) return;
-        bound_.clear();  // nothing is certain until all are
-        const auto& shape = current_->model.input().get_shape();
-        request_.set_input_tensor(ov::Tensor(ov::element::f32, shape, const_cast<void*>(input)));
+        std::vector<const void*>& bound = requests_[lane_].bound;
+        if (wanted_ == bound) return;
+        bound.clear();  // nothing is certain until all are
+        const auto& shape = model().input().get_shape();
+        request().set_input_tensor(ov::Tensor(ov::element::f32, shape, const_cast<void*>(input)));
         for (size_t i = 0; i < outputs.size(); ++i) {
-            if (current_->model.output(i).get_partial_shape().is_static())
-                request_.set_output_tensor(
-                    i, ov::Tensor(ov::element::f32, current_->model.output(i).get_shape(), outputs[i]));
+            if (model().output(i).get_partial_shape().is_static())
+                request().set_output_tensor(i, ov::Tensor(ov::element::f32, model().output(i).get_shape(), outputs[i]));
         }
-        bound_.swap(wanted_);
+        bound.swap(wanted_);
     }
 
     /// In the first run of a network that was kept.
@@ -346,82 +405,22 @@ private:
     /// Those that OpenVINO keeps in memory of its own.
     void copy_open(Span<void* const> outputs) {
         for (size_t i = 0; i < outputs.size(); ++i) {
-            if (current_->model.output(i).get_partial_shape().is_dynamic()) copy_output(i, outputs[i]);
-        }
-    }
-
-    /// One whose size OpenVINO does not know beforehand, but the file says (behind an NMS, filled up), or whose number
-    /// of rows nobody says.
-    void copy_output(size_t i, void* to) {
-        const ov::Tensor found = request_.get_output_tensor(i);
-        const auto& expected = current_->shape.outputs[i];
-        const ov::Shape shape(expected.begin(), expected.end());
-        if (found.get_shape() == shape) {
-            found.copy_to(ov::Tensor(ov::element::f32, shape, to));
-            return;
-        }
-        ov::Shape alike = found.get_shape();
-        if (network_->room > 0 && alike.size() == shape.size() && alike.size() > 1) alike[1] = shape[1];
-        if (alike != shape)
-            throw std::runtime_error(
-                text("output ", i, " is ", shape_text(found.get_shape()), ", expected ", shape_text(expected)));
-        fill_rows(i, found, static_cast<float*>(to));
-    }
-
-    /// The rows there are, then zeros.
-    void fill_rows(size_t i, const ov::Tensor& found, float* to) const {
-        const ov::Shape& shape = found.get_shape();
-        const size_t rows = shape[1], room = static_cast<size_t>(current_->shape.outputs[i][1]);
-        if (rows > room)
-            throw std::runtime_error(
-                text("output ", i, " has ", rows, " rows, and there is room for ", room, "; say in the spec for more"));
-        const size_t each = std::accumulate(shape.begin() + 2, shape.end(), size_t{1}, std::multiplies<>());
-        const float* from = rows > 0 ? found.data<float>() : nullptr;
-        for (size_t image = 0; image < shape[0]; ++image) {
-            float* const begin = to + image * room * each;
-            std::copy_n(from + image * rows * each, rows * each, begin);
-            std::fill_n(begin + rows * each, (room - rows) * each, 0.0f);
+            if (model().output(i).get_partial_shape().is_static()) continue;
+            openvino::copy_output(request().get_output_tensor(i), i, current_->shape.outputs[i], network_->room > 0,
+                                  outputs[i]);
         }
     }
 
     std::shared_ptr<Network> network_;
     std::shared_ptr<Network::Compiled> current_;
-    ov::InferRequest request_;
-    std::vector<const void*> bound_, wanted_;  ///< the input and the outputs: of the request, of this run
-    bool calls_back_ = false;                  ///< when the work has ended that start() has begun
-    std::vector<void*> outputs_;               ///< of that work
+    std::vector<Request> requests_;    ///< for each lane
+    size_t lane_ = 0;                  ///< of the last run
+    std::vector<const void*> wanted_;  ///< the input and the outputs of this run
+    std::vector<void*> outputs_;       ///< of the work that start() has begun
     std::optional<openvino::LettingGo> letting_go_;
 };
 
 DType dtype_of(ov::element::Type type) { return type == ov::element::f32 ? DType::f32 : DType::other; }
-
-void set_precision(ov::AnyMap& config, const std::string& precision) {
-    // f32 unless asked otherwise: left alone, OpenVINO computes in bf16 on CPUs that can, which moves keypoints.
-    if (precision == "f32") {
-        config.emplace(ov::hint::inference_precision(ov::element::f32));
-    } else if (precision == "bf16" || precision == "fp16") {
-        const auto type = precision == "bf16" ? ov::element::bf16 : ov::element::f16;
-        const auto abilities = core().get_property("CPU", ov::device::capabilities);
-        const char* needed = precision == "bf16" ? ov::device::capability::BF16 : ov::device::capability::FP16;
-        require(std::find(abilities.begin(), abilities.end(), needed) != abilities.end(), ErrorCode::device,
-                "precision ", precision, ": this CPU has no ", precision, " arithmetic; use f32");
-        config.emplace(ov::hint::inference_precision(type));
-    } else {
-        require(precision == "auto", ErrorCode::input, "precision '", precision,
-                "' is not known; use f32, fp16, bf16 or auto");
-    }
-}
-
-/// OpenVINO 2026.4.1 reduces by these over all axes, whatever the attribute says, and says nothing
-/// (findings/openvino-reductions-lose-their-axes.sh). Up to opset 11, and from 18 on, it reads them right.
-void refuse_lost_axes(const ModelFile& file) {
-    if (file.opset < 13 || file.opset > 17) return;
-    for (const char* kind : {"ReduceL1", "ReduceLogSum", "ReduceLogSumExp"}) {
-        require(!file.reductions.count(kind), ErrorCode::model, file.path, ": its ", kind, " of opset ", file.opset,
-                " would be computed over all axes by OpenVINO, so that every answer is wrong; convert the model to "
-                "opset 18 with onnx.version_converter.convert_version, or export it with that opset");
-    }
-}
 
 /// Names, types and shapes of a model's input and outputs.
 void describe(Network& network, const ModelFile& file) {
@@ -445,23 +444,23 @@ void describe(Network& network, const ModelFile& file) {
 
 std::unique_ptr<Session> open(const ModelFile& file, OnnxContent content, const SessionOptions& options) {
     const openvino::Use use;
-    refuse_lost_axes(file);
+    openvino::refuse_lost_axes(file);
     auto network = std::make_shared<Network>();
     network->path = file.path;
     network->weight_bytes = static_cast<size_t>(file.weight_bytes);
     network->content.emplace(std::move(content));
     core();  // throws where a fork has left OpenVINO locked
-    network->config = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
-                       ov::num_streams(options.streams)};
-    if (options.threads > 0) network->config.emplace(ov::inference_num_threads(options.threads));
-    set_precision(network->config, options.precision);
+    network->config = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY), ov::num_streams(1)};
+    network->lane_configs = openvino::lane_configs(options);
+    openvino::set_precision(network->config, options.precision, core());
     openvino::keep_products_exact(network->config);
     auto& info = network->info;
     info.backend = "openvino";
     info.version = ov::get_openvino_version().buildNumber;
     info.precision = options.precision;
     try {
-        network->keeping = openvino::Keeping::of(file, *network->content, network->config, core());
+        if (options.streams == 1)
+            network->keeping = openvino::Keeping::of(file, *network->content, network->config_of(0), core());
     } catch (const Error&) {
         throw;
     } catch (const std::exception&) {
