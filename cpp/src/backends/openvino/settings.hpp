@@ -10,7 +10,7 @@
 namespace trtpose::openvino {
 
 /// The threads of each stream, which is a compilation of its own: one compilation with several streams makes OpenVINO
-/// 2026.4.1 prepare the weights for them at the same time, and now and then some are wrong from then on, with no error
+/// 2026.4.1 prepare int8 weights for them at the same time, and now and then some are wrong from then on, with no error
 /// (findings/openvino-streams-spoil-weights.sh).
 std::vector<ov::AnyMap> lane_configs(const SessionOptions& options);
 
