@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import threading
@@ -419,57 +418,6 @@ def test_several_runs_at_a_time_write_the_same(
         with pytest.raises(SystemExit):
             real_run(capsys, *verb, "m.onnx", "--latency", "--throughput")
         assert "not allowed with" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "frames", "streams"),
-    [
-        ((), 1, None),
-        ((), 15, None),
-        ((), 16, 4),
-        ((), float("inf"), 4),
-        ((), 0, None),
-        (("--latency",), float("inf"), None),
-        (("--batch", "8"), 127, None),
-        (("--batch", "8"), 128, 4),
-        (("--threads", "2"), 8, 2),
-        (("--threads", "1"), float("inf"), None),
-        (("--vram-budget", "1GiB"), float("inf"), None),
-        (("--throughput",), 1, 64),
-    ],
-)
-def test_files_keep_the_cores_at_work_unasked(
-    options: tuple[str, ...], frames: float, streams: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from trtpose.commands import options as of_commands
-
-    parser = argparse.ArgumentParser()
-    of_commands.add_model(parser)
-    of_commands.add_thresholds(parser)
-    of_commands.add_runs(parser)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    opened: dict[str, Any] = {}
-
-    def made(*_: Any, **named: Any) -> Any:
-        opened.update(named)
-        raise InputError("enough")
-
-    monkeypatch.setattr(trtpose, "Engine", made)
-    with pytest.raises(InputError, match="enough"):
-        of_commands.open_engine(parser.parse_args(["m.onnx", *options]), frames=frames)
-    assert opened.get("streams") == streams
-
-
-def test_a_large_model_is_not_held_several_times_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trtpose.commands import options as of_commands
-
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    found = []
-    for size in ((64 << 20) + 1, 64 << 20):
-        with (tmp_path / "m.onnx").open("wb") as file:
-            file.truncate(size)
-        found.append(of_commands._streams(argparse.Namespace(model=str(tmp_path / "m.onnx")), float("inf")))
-    assert found == [{}, {"streams": 4}]
 
 
 def test_frames_that_nobody_waits_for(tmp_path: Path) -> None:

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import trtpose
 from command_support import Run
 from support import FakeEngine
-from trtpose import cli
+from trtpose import InputError, cli
 from trtpose.commands import options
 from trtpose.thresholds import Thresholds
 
@@ -65,3 +67,52 @@ def test_calls_keep_the_thresholds_of_the_engine(run: Run, photos: Path, opened:
     assert opened[0].given[0] == {}
     run("infer", "m.onnx", photos)
     assert opened[1].options["thresholds"] == Thresholds()
+
+
+@pytest.mark.parametrize(
+    ("given", "frames", "streams"),
+    [
+        ((), 1, None),
+        ((), 15, None),
+        ((), 16, 4),
+        ((), float("inf"), 4),
+        ((), 0, None),
+        (("--latency",), float("inf"), None),
+        (("--batch", "8"), 127, None),
+        (("--batch", "8"), 128, 4),
+        (("--threads", "2"), 8, 2),
+        (("--threads", "1"), float("inf"), None),
+        (("--vram-budget", "1GiB"), float("inf"), None),
+        (("--throughput",), 1, 64),
+    ],
+)
+def test_files_keep_the_cores_at_work_unasked(
+    given: tuple[str, ...], frames: float, streams: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    parser = argparse.ArgumentParser()
+    options.add_model(parser)
+    options.add_thresholds(parser)
+    options.add_runs(parser)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    opened: dict[str, Any] = {}
+
+    def made(*_: Any, **named: Any) -> Any:
+        opened.update(named)
+        raise InputError("enough")
+
+    monkeypatch.setattr(trtpose, "Engine", made)
+    with pytest.raises(InputError, match="enough"):
+        options.open_engine(parser.parse_args(["m.onnx", *given]), frames=frames)
+    assert opened.get("streams") == streams
+
+
+def test_a_large_model_is_not_held_several_times_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    found = []
+    for size in ((64 << 20) + 1, 64 << 20):
+        with (tmp_path / "m.onnx").open("wb") as file:
+            file.truncate(size)
+        found.append(options._streams(argparse.Namespace(model=str(tmp_path / "m.onnx")), float("inf")))
+    assert found == [{}, {"streams": 4}]
