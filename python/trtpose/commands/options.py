@@ -167,11 +167,11 @@ def _streams(args: argparse.Namespace, frames: float) -> dict[str, int]:
     cores = getattr(args, "threads", None) or len(os.sched_getaffinity(0))
     if getattr(args, "throughput", False):
         return {"streams": min(cores, _MOST_STREAMS)}
+    if getattr(args, "latency", False) or getattr(args, "vram_budget", None) is not None or _is_large(args.model):
+        return {}
     few = min(cores, _UNASKED)
-    unasked = not getattr(args, "latency", False) and getattr(args, "vram_budget", None) is None
-    unasked = unasked and not _is_large(args.model)
     worth = _TURNS * few * (getattr(args, "batch", None) or 1)
-    return {"streams": few} if unasked and few > 1 and frames >= worth else {}
+    return {"streams": few} if few > 1 and frames >= worth else {}
 
 
 def open_engine(args: argparse.Namespace, *, frames: float = 0, **more: Any) -> Engine:
