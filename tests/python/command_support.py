@@ -28,10 +28,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ope
     """Run the command with a stand-in engine; gives the exit status, stdout and stderr."""
 
     def run(*arguments: Any, answer: Any = None, fail: Exception | None = None) -> tuple[int, str, str]:
-        def open_engine(args: argparse.Namespace, **_: object) -> FakeEngine:
+        def open_engine(args: argparse.Namespace, *, frames: float = 0, **_: object) -> FakeEngine:
             if fail is not None:
                 raise fail
-            engine = FakeEngine(args.model, batch=args.batch, answer=answer, thresholds=options.thresholds(args))
+            engine = FakeEngine(
+                args.model, batch=args.batch, answer=answer, thresholds=options.thresholds(args), frames=frames
+            )
             opened.append(engine)
             return engine
 

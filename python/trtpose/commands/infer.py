@@ -120,13 +120,14 @@ def run(args: argparse.Namespace, seen: Callable[[Poses], None] | None = None) -
             pictures = Pictures(folder, sources)
             made = make_folder(folder)
         outputs.check(args)
+        outputs.divide(args, sources)
         place = live.announce(args, view)
         trackers = _trackers(args)
         # Where a frame is looked at depends on the one before, one is computed after the other.
         at_hand = 0 if getattr(args, "crop", False) else sources.frames_at_hand
         most = getattr(args, "max_frames", None) or at_hand
         engine = options.open_engine(args, frames=min(at_hand, most))
-        done = outputs.choose(args, engine, sources)
+        done = outputs.leave_out_done(args, engine, sources)
         with contextlib.ExitStack() as stack:
             # Entered outside the progress bar, so that the bar is gone before an error is printed.
             sinks = outputs.open_sinks(args, engine, sources, done, stack, made)

@@ -94,16 +94,20 @@ def _how(args: argparse.Namespace) -> dict[str, Any]:
     return {**how, **{name: True for name in ("smooth", "crop", "rect") if getattr(args, name, False)}}
 
 
-def choose(args: argparse.Namespace, engine: Engine, sources: Sources) -> Done | None:
-    """Take this run's share of the sources, without what an earlier run has done; None where there was none.
-
-    Raises:
-        InputError: the earlier run was another one, or what changed since cannot be taken out of its file.
-    """
+def divide(args: argparse.Namespace, sources: Sources) -> None:
+    """Take this run's share of the sources."""
     part = getattr(args, "shard", None)
     if part is not None:
         mine, count = part
         sources.pass_over(i for i in range(len(sources.names)) if i % count != mine - 1)
+
+
+def leave_out_done(args: argparse.Namespace, engine: Engine, sources: Sources) -> Done | None:
+    """Leave out what an earlier run has done; None where there was none.
+
+    Raises:
+        InputError: the earlier run was another one, or what changed since cannot be taken out of its file.
+    """
     if not getattr(args, "resume", False):
         return None
     from ..sinks.json_lines import JsonLines

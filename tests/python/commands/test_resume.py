@@ -14,7 +14,7 @@ import pytest
 
 import process_support
 from command_support import Run, error_lines, files
-from support import make_poses, write_video
+from support import FakeEngine, make_poses, write_video
 from trtpose.results import Poses
 
 
@@ -389,6 +389,13 @@ def test_shares_are_all_and_none_twice(run: Run, sources: Path, tmp_path: Path):
     assert sorted(parts) == sorted(every)
     # Two pictures of one name in different shares do not replace each other.
     assert files(tmp_path / "o") == files(tmp_path / "whole")
+
+
+def test_the_engine_is_told_the_frames_of_the_share(run: Run, photos: Path, opened: list[FakeEngine]):
+    many = [photos / "b.png"] * 16
+    for options in ([], ["--shard", "1/8"], ["--max-frames", "3"]):
+        assert run("infer", "m.onnx", *many, *options)[0] == 0
+    assert [engine.options["frames"] for engine in opened] == [16, 2, 3]
 
 
 def test_more_shares_than_sources(run: Run, photos: Path, tmp_path: Path):
