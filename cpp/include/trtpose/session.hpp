@@ -41,6 +41,21 @@ struct SessionShape {
     uint64_t capture_id = 0;
 };
 
+/// Rows of an output that are looked at only where one of their scores is above a bound. Each row is of a cell of a
+/// map, for which the network has a number of each class, whose logistic function is the score.
+struct ScoredRows {
+    size_t output = 0;         ///< its place in SessionInfo::outputs
+    bool fields_first = true;  ///< N × fields × rows; else N × rows × fields
+    size_t first_score = 0;    ///< field of the first score
+    size_t scores = 0;         ///< how many there are, one behind the other; 0: nothing is known
+    size_t classes = 0;        ///< numbers of a cell
+
+    bool operator==(const ScoredRows& other) const {
+        return output == other.output && fields_first == other.fields_first && first_score == other.first_score &&
+               scores == other.scores && classes == other.classes;
+    }
+};
+
 /// Alignment of the memory lent by Session::use_scratch: what TensorRT wants.
 inline constexpr size_t kScratchAlignment = 256;
 /// The same of input and outputs on a GPU.
@@ -66,6 +81,12 @@ public:
     /// are filled up with zeros, more are an Error(model) of the run. Only before the first prepare() whose shape is
     /// used. A session that has no such outputs ignores it.
     virtual void give_room(int64_t rows);
+    /// Say that of an output only rows with a score above the least are looked at: the session may leave the others
+    /// out, which then hold anything but such a score. Only before the first prepare() whose shape is used. A session
+    /// that computes everything ignores it.
+    virtual void leave_out_low_rows(const ScoredRows& rows);
+    /// The least score of the next runs, 0 until then: rows with one above it are whole.
+    virtual void set_least_score(float score);
     /// Run at the current shape. `input` and `outputs` are dense, of the prepared shapes and of the types in info(), on
     /// the session's device. On CUDA they are aligned to kTensorAlignment, and the work is given to the context's
     /// stream and has not ended when run returns.

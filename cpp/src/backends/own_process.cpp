@@ -19,6 +19,8 @@ public:
     void use_scratch(void* data, size_t bytes) override { here().use_scratch(data, bytes); }
     size_t limit_weights(size_t bytes) override { return here().limit_weights(bytes); }
     void give_room(int64_t rows) override { here().give_room(rows); }
+    void leave_out_low_rows(const ScoredRows& rows) override { here().leave_out_low_rows(rows); }
+    void set_least_score(float score) override { here().set_least_score(score); }
     void run(const void* input, Span<void* const> outputs, const Context& context) override {
         here().run(input, outputs, context);
     }

@@ -187,6 +187,10 @@ void Session::use_scratch(void*, size_t) {}
 
 void Session::give_room(int64_t) {}
 
+void Session::leave_out_low_rows(const ScoredRows&) {}
+
+void Session::set_least_score(float) {}
+
 void Session::start(const void* input, Span<void* const> outputs, const Context& context) {
     run(input, outputs, context);
 }

@@ -288,6 +288,7 @@ private:
     /// The items of a run, letterboxed, as the network's input.
     void fill(Bench& bench, const Run& run, Flight& flight) const {
         prepare(bench, run.batch, run.size, flight.thresholds);
+        bench.session->set_least_score(flight.thresholds.conf);
         const Call& call = flight.call;
         Buffers& b = bench.buffers;
         const auto count = static_cast<size_t>(run.count);

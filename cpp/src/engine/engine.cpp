@@ -106,6 +106,7 @@ struct Engine::Impl {
         threads = std::make_shared<ThreadPool>(beside_gpu ? std::min(kMaxCopyThreads, ThreadPool::available())
                                                           : options.threads);
         order_outputs();
+        leave_out_low_rows();
         pipeline = make_pipeline(parts());
         shapes.emplace(session->info(), spec, most_frames);
         choose_size();
@@ -139,6 +140,15 @@ struct Engine::Impl {
                     "'; the model spec does not fit this model");
             output_order.push_back(static_cast<int>(found - outputs.begin()));
         }
+    }
+
+    /// Where most rows are low, as the threshold is not that of an evaluation.
+    void leave_out_low_rows() {
+        constexpr float kMostAreLow = 0.1f;
+        ScoredRows rows = families::family_of(spec).scored_rows(spec);
+        if (rows.scores == 0 || defaults.conf < kMostAreLow) return;
+        rows.output = static_cast<size_t>(output_order.at(rows.output));
+        session->leave_out_low_rows(rows);
     }
 
     void choose_size() {

@@ -13,6 +13,7 @@
 #include "trtpose/math/letterbox.hpp"
 #include "trtpose/model_spec.hpp"
 #include "trtpose/options.hpp"
+#include "trtpose/session.hpp"
 #include "trtpose/views.hpp"
 
 namespace trtpose {
@@ -109,6 +110,9 @@ public:
         return {};
     }
 
+    /// The output, in the spec's order, whose rows it reads only where a score is above the threshold; without scores
+    /// where there is none.
+    virtual ScoredRows scored_rows(const ModelSpec& /*spec*/) const { return {}; }
     /// Rows that outputs shall have room for whose number of rows depends on the picture; 0: none is like that.
     virtual int64_t most_rows(const ModelSpec& /*spec*/) const { return 0; }
 

@@ -37,7 +37,8 @@ function(trtpose_tensorrt_test name objects)
     if(_api EQUAL 107)
       set(_sources tensorrt_rtx_test.cpp)
     endif()
-    add_executable(${_test} ${_sources} $<TARGET_OBJECTS:trtpose_double_objects_${_api}> $<TARGET_OBJECTS:${objects}>)
+    add_executable(${_test} ${_sources} $<TARGET_OBJECTS:trtpose_double_objects_${_api}> $<TARGET_OBJECTS:${objects}>
+      $<TARGET_OBJECTS:trtpose_common_objects>)
     add_dependencies(${_test} trtpose_double_${_api} trtpose_double_rtx_${_api})
     target_link_libraries(${_test} PRIVATE trtpose_double_objects_${_api} trtpose_test_support)
     # The library it opens calls back into the program.
@@ -83,7 +84,7 @@ function(trtpose_tensorrt_python_test name objects)
     endif()
     add_executable(${_test} ${_sources} tensorrt/python.cpp tensorrt/python_double.cpp
       $<TARGET_OBJECTS:trtpose_python_objects> $<TARGET_OBJECTS:trtpose_double_objects_${_api}>
-      $<TARGET_OBJECTS:${objects}>)
+      $<TARGET_OBJECTS:${objects}> $<TARGET_OBJECTS:trtpose_common_objects>)
     target_link_libraries(${_test} PRIVATE
       trtpose_double_objects_${_api} trtpose_python_objects trtpose_test_support Python3::Python)
     target_compile_definitions(${_test} PRIVATE TRTPOSE_TEST_PACKAGE="${PROJECT_SOURCE_DIR}/python/trtpose")

@@ -32,7 +32,7 @@ namespace trtpose::openvino {
 namespace {
 
 // Of what is in the files; another one begins anew.
-constexpr const char* kForm = "trtpose network 2";
+constexpr const char* kForm = "trtpose network 3";
 // Compiling smaller networks takes tenths of a second.
 constexpr int64_t kWorthIt = int64_t{16} << 20;
 constexpr uint64_t kMostMebibytes = 2048;
@@ -201,6 +201,9 @@ std::string written(const NetworkFacts& facts) {
         out.shape(facts.declared[i]);
     }
     out.number(static_cast<int64_t>(facts.activation_bytes));
+    for (const size_t one : {facts.rows.output, size_t{facts.rows.fields_first}, facts.rows.first_score,
+                             facts.rows.scores, facts.rows.classes})
+        out.number(static_cast<int64_t>(one));
     return out.take();
 }
 
@@ -212,6 +215,12 @@ NetworkFacts read_facts(FactReader in) {
         facts.declared.push_back(in.shape());
     }
     facts.activation_bytes = static_cast<uint64_t>(in.number());
+    const auto next = [&in] { return static_cast<size_t>(in.number()); };
+    facts.rows.output = next();
+    facts.rows.fields_first = next() != 0;
+    facts.rows.first_score = next();
+    facts.rows.scores = next();
+    facts.rows.classes = next();
     return facts;
 }
 

@@ -23,6 +23,7 @@ struct NetworkFacts {
     std::vector<TensorInfo> outputs;
     std::vector<std::vector<int64_t>> declared;  ///< shape of each output as the file has it
     uint64_t activation_bytes = 0;
+    ScoredRows rows;  ///< of which it leaves low ones out, where it can
 };
 
 /// Reads so many bytes of a file; false where it ends before or cannot be read.

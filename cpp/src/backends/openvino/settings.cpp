@@ -35,6 +35,10 @@ std::vector<ov::AnyMap> lane_configs(const SessionOptions& options) {
     return out;
 }
 
+int threads_of_lane(const SessionOptions& options) {
+    return std::max(1, (options.threads > 0 ? options.threads : usable_cores()) / options.streams);
+}
+
 void set_precision(ov::AnyMap& config, const std::string& precision, const ov::Core& core) {
     // f32 unless asked otherwise: left alone, OpenVINO computes in bf16 on CPUs that can, which moves keypoints.
     if (precision == "f32") {

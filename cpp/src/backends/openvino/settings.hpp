@@ -14,6 +14,9 @@ namespace trtpose::openvino {
 /// (findings/openvino-streams-spoil-weights.sh).
 std::vector<ov::AnyMap> lane_configs(const SessionOptions& options);
 
+/// How many threads each stream has.
+int threads_of_lane(const SessionOptions& options);
+
 /// The precision that was asked for. Throws Error(input) for one that is not known, Error(device) where this processor
 /// has none.
 void set_precision(ov::AnyMap& config, const std::string& precision, const ov::Core& core);

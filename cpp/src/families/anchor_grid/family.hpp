@@ -17,6 +17,7 @@ public:
     void check_fields(const SpecReader& json, const ModelSpec& spec) const override;
     std::vector<std::pair<std::string, std::string>> write_fields(const ModelSpec& spec) const override;
 
+    ScoredRows scored_rows(const ModelSpec& spec) const override;
     std::string misfit(const ModelSpec& spec, const ModelFile& file) const override;
     families::Recognition recognise(const ModelFile& file, const UltralyticsMetadata& metadata,
                                     NetworkProbe* probe) const override;

@@ -96,4 +96,13 @@ std::unique_ptr<families::PoseReader> AnchorGrid::reader(const ModelSpec& spec, 
     return std::make_unique<Reader>(spec, most_candidates);
 }
 
+ScoredRows AnchorGrid::scored_rows(const ModelSpec& spec) const {
+    const auto first = static_cast<size_t>(Fields(spec).classes), classes = static_cast<size_t>(spec.classes());
+    switch (spec.layout) {
+        case Layout::channels_first: return {0, true, first, classes, classes};
+        case Layout::final: return {0, false, first, 1, classes};
+        default: return {};  // scores and all else come from one convolution
+    }
+}
+
 }  // namespace trtpose::anchor_grid
