@@ -41,21 +41,6 @@ struct SessionShape {
     uint64_t capture_id = 0;
 };
 
-/// Rows of an output that are looked at only where one of their scores is above a bound. Each row is of a cell of a
-/// map, for which the network has a number of each class, whose logistic function is the score.
-struct ScoredRows {
-    size_t output = 0;         ///< its place in SessionInfo::outputs
-    bool fields_first = true;  ///< N × fields × rows; else N × rows × fields
-    size_t first_score = 0;    ///< field of the first score
-    size_t scores = 0;         ///< how many there are, one behind the other; 0: nothing is known
-    size_t classes = 0;        ///< numbers of a cell
-
-    bool operator==(const ScoredRows& other) const {
-        return output == other.output && fields_first == other.fields_first && first_score == other.first_score &&
-               scores == other.scores && classes == other.classes;
-    }
-};
-
 /// Alignment of the memory lent by Session::use_scratch: what TensorRT wants.
 inline constexpr size_t kScratchAlignment = 256;
 /// The same of input and outputs on a GPU.

@@ -13,7 +13,6 @@
 #include "trtpose/math/letterbox.hpp"
 #include "trtpose/model_spec.hpp"
 #include "trtpose/options.hpp"
-#include "trtpose/session.hpp"
 #include "trtpose/views.hpp"
 
 namespace trtpose {

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "trtpose/types.hpp"
-#include "trtpose/views.hpp"
 
 namespace trtpose::openvino {
 
