@@ -23,20 +23,18 @@ import json
 import os
 import statistics
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
-import openvino as ov
 import torch
+from beside_request import beside_request, heading, photographs
 from onnx import TensorProto, helper, numpy_helper
+from timing import ratio, timed
 
 import trtpose
-from trtpose.formats import onnx_file
 
 STRIDES = (8, 16, 32, 64)
 KEPT, OFFSET = 300, np.float32(4096)
@@ -117,12 +115,6 @@ def list_network(path: Path, rows: Any, size: list[int]) -> Path:
     return path
 
 
-def timed(run: Any) -> tuple[float, Any]:
-    start = time.perf_counter()
-    out = run()
-    return (time.perf_counter() - start) * 1e3, out
-
-
 def selection(scenes: Any, name: str, alone: bool, runs: int, threads: int, folder: Path) -> dict[str, Any]:
     """Both ways on one scene."""
     found = scenes[f"{name}/predictions"]
@@ -164,44 +156,6 @@ def selection(scenes: Any, name: str, alone: bool, runs: int, threads: int, fold
     }
 
 
-def ratio(over: list[float], under: list[float]) -> float:
-    return round(statistics.median(a / b for a, b in zip(over, under, strict=True)), 4)
-
-
-def whole(model: Path, frames: list[Any], runs: int, threads: int) -> dict[str, Any]:
-    """Engine.infer beside the request alone."""
-    engine = trtpose.Engine(model, threads=threads)
-    config = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-    }
-    graph = onnx_file.openvino_model(onnx_file.read(model))
-    inputs = [trtpose.letterbox(frame, engine.imgsz, spec=engine.spec)[None] for frame in frames]
-    graph.reshape(list(inputs[0].shape))
-    request = ov.Core().compile_model(graph, "CPU", config).create_infer_request()
-    ours: list[float] = []
-    bare: list[float] = []
-    people: list[int] = []
-    for i in range(runs + 2):
-        for frame, pixels in zip(frames, inputs, strict=True):
-            own, (poses,) = timed(partial(engine.infer, frame))
-            request.set_input_tensor(ov.Tensor(pixels, shared_memory=True))
-            alone, _ = timed(request.infer)
-            if i >= 2:
-                ours.append(own)
-                bare.append(alone)
-                people.append(len(poses))
-    return {
-        "input": list(engine.imgsz),
-        "people": statistics.mean(people),
-        "infer_ms": round(statistics.median(ours), 3),
-        "request_ms": round(statistics.median(bare), 3),
-        "infer_over_request": ratio(ours, bare),
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=Path, required=True)
@@ -211,16 +165,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
-    frames = [frame for path in sorted(args.images.glob("*.jpg")) if (frame := cv2.imread(str(path))) is not None]
-    info = trtpose.system_info()
-    report: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": {"cpu": info["cpu"], "threads": args.threads, "load_before": round(os.getloadavg()[0], 2)},
-        "versions": {"trtpose": info["trtpose"], "numpy": np.__version__, "torch": torch.__version__},
-        "selection": {},
-        "among_all_anchors": {},
-        "engine": {},
-    }
+    frames = photographs(args.images)
+    report = heading(args.threads) | {"selection": {}, "among_all_anchors": {}, "engine": {}}
+    report["versions"]["torch"] = torch.__version__
     scenes = np.load(args.scenes)
     fitting = [
         name
@@ -234,7 +181,7 @@ def main() -> int:
             for name in fitting:
                 report[kind][name] = selection(scenes, name, alone, args.runs, args.threads, Path(folder))
     for model in args.networks:
-        report["engine"][model.stem] = whole(model, frames, max(args.runs // 5, 3), args.threads)
+        report["engine"][model.stem] = beside_request(model, frames, max(args.runs // 5, 3), args.threads)
     print(json.dumps(report, indent=1))
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

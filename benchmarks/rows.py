@@ -21,20 +21,17 @@ import json
 import os
 import statistics
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
-import openvino as ov
+from beside_request import beside_request, heading, photographs
 from onnx import TensorProto, helper, numpy_helper
 from timing import ratio, timed
 
 import trtpose
-from trtpose.formats import onnx_file
 
 SIDE, KEYPOINTS, CONF, IOU, KEPT = 640, 17, 0.25, 0.65, 300
 
@@ -145,33 +142,6 @@ def reading(count: int, people: int, each: int, runs: int, threads: int, folder:
     }
 
 
-def whole(model: Path, spec: Any, frames: list[Any], runs: int, threads: int) -> dict[str, Any]:
-    """Engine.infer beside the request alone."""
-    engine = trtpose.Engine(model, spec=spec, threads=threads)
-    inputs = [trtpose.letterbox(frame, engine.imgsz, spec=engine.spec)[None] for frame in frames]
-    graph = onnx_file.openvino_model(onnx_file.read(model))
-    graph.reshape(list(inputs[0].shape))
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-    request = ov.Core().compile_model(graph, "CPU", {**config, "INFERENCE_NUM_THREADS": threads}).create_infer_request()
-    ours: list[float] = []
-    bare: list[float] = []
-    for i in range(runs + 2):
-        for frame, pixels in zip(frames, inputs, strict=True):
-            own, _ = timed(partial(engine.infer, frame))
-            request.set_input_tensor(ov.Tensor(pixels, shared_memory=True))
-            alone, _ = timed(request.infer)
-            if i >= 2:
-                ours.append(own)
-                bare.append(alone)
-    return {
-        "input": list(engine.imgsz),
-        "infer_ms": round(statistics.median(ours), 3),
-        "request_ms": round(statistics.median(bare), 3),
-        "infer_over_request": ratio(ours, bare),
-        "pairs": len(ours),
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True)
@@ -180,13 +150,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
-    frames = [frame for path in sorted(args.images.glob("*.jpg")) if (frame := cv2.imread(str(path))) is not None]
-    info = trtpose.system_info()
-    report: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": {"cpu": info["cpu"], "threads": args.threads, "load_before": round(os.getloadavg()[0], 2)},
-        "versions": {"trtpose": info["trtpose"], "numpy": np.__version__, "openvino": ov.__version__.split("-")[0]},
-    }
+    frames = photographs(args.images)
+    report = heading(args.threads)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         report["reading"] = {
@@ -195,9 +160,9 @@ def main() -> int:
         }
         drawn = network_of(folder / "drawn.onnx", *draw_rows(100, 8, 1), 8)
         runs = max(args.runs // 5, 3)
-        report["engine"] = {"drawn": whole(drawn, spec_of(suppress=False), frames, runs, args.threads)}
+        report["engine"] = {"drawn": beside_request(drawn, frames, runs, args.threads, spec=spec_of(suppress=False))}
     for model in args.networks:
-        report["engine"][model.stem] = whole(model, None, frames, runs, args.threads)
+        report["engine"][model.stem] = beside_request(model, frames, runs, args.threads)
     print(json.dumps(report, indent=1))
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

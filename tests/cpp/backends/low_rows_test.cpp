@@ -31,6 +31,7 @@ struct Kind {
     bool swish = false;          ///< x·sigmoid(x) as one operation
     bool points_turned = false;  ///< the points' rows in another order than the scores'
     bool read_twice = false;     ///< the boxes' branch begins within the points'
+    bool steeper = false;        ///< scores are not the logistic function of their map
     bool trunk_in_rows = false;  ///< rows are not of the last maps alone
     size_t points = kPoints;
     int64_t batch = 1;
@@ -56,7 +57,9 @@ public:
             if (kind_.trunk_in_rows) boxes.back() = plus_mean(boxes.back(), map);
         }
         if (kind_.points_turned) std::swap(points[0], points[1]);
-        const Value rows = join({box_of(join(boxes, 2)), std::make_shared<op::Sigmoid>(join(scores, 2)),
+        Value logits = join(scores, 2);
+        if (kind_.steeper) logits = std::make_shared<op::Add>(logits, logits);
+        const Value rows = join({box_of(join(boxes, 2)), std::make_shared<op::Sigmoid>(logits),
                                  std::make_shared<op::Tanh>(join(points, 2))},
                                 1);
         return std::make_shared<ov::Model>(ov::OutputVector{kind_.rows_first ? best_of(rows) : rows},
@@ -253,6 +256,14 @@ TEST_F(LowRows, RowsThatAreNotOfTheScoresCellsAreLeftAlone) {
     EXPECT_FALSE(leave_out(*model, kind));
     EXPECT_EQ(model->inputs().size(), 1u);
     EXPECT_EQ(choices(*model), 0u);
+}
+
+TEST_F(LowRows, ScoresThatAreNoLogisticFunctionAreLeftAlone) {
+    Kind kind;
+    kind.steeper = true;
+    const auto model = Builder(kind).model();
+    EXPECT_FALSE(leave_out(*model, kind));
+    EXPECT_EQ(model->inputs().size(), 1u);
 }
 
 TEST_F(LowRows, MapsThatCouldAllBeTheScoresAreLeftAlone) {

@@ -2,6 +2,7 @@
 #include "backends/openvino/low_rows.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <openvino/op/add.hpp>
 #include <openvino/op/constant.hpp>
@@ -242,7 +243,7 @@ public:
         fill_rest(false);
         const auto first = high_rows();
         fill_rest(true);
-        return !first.empty() && first.size() == high_ && high_rows() == first;
+        return have_scores(first) && high_rows() == first;
     }
 
 private:
@@ -260,12 +261,13 @@ private:
             auto* const to = inputs_[i].data<float>();
             for (size_t n = 0; n < shape[0]; ++n) {
                 for (size_t cell = 0; cell < cells; ++cell) {
-                    const bool is_high = high[n * cells + cell] != 0;
                     const size_t best = random_() % shape[1];
-                    for (size_t c = 0; c < shape[1]; ++c)
-                        to[(n * shape[1] + c) * cells + cell] =
-                            (is_high && c == best ? kHigh : kLow) + spread_(random_);
-                    high_ += is_high;
+                    for (size_t c = 0; c < shape[1]; ++c) {
+                        const bool is_high = high[n * cells + cell] != 0 && c == best;
+                        const float number = (is_high ? kHigh : kLow) + spread_(random_);
+                        to[(n * shape[1] + c) * cells + cell] = number;
+                        if (is_high) high_scores_.push_back(1.0f / (1.0f + std::exp(-number)));
+                    }
                 }
             }
         }
@@ -300,11 +302,25 @@ private:
                 row[f] = out.data<const float>()[rows_.fields_first ? (n * fields + f) * count + r
                                                                     : (n * count + r) * fields + f];
             }
-            const auto first = row.begin() + static_cast<std::ptrdiff_t>(rows_.first_score);
-            if (*std::max_element(first, first + static_cast<std::ptrdiff_t>(rows_.scores)) > kBetween)
-                found.push_back(std::move(row));
+            if (score_of(row) > kBetween) found.push_back(std::move(row));
         }
         return found;
+    }
+
+    float score_of(const std::vector<float>& row) const {
+        const auto first = row.begin() + static_cast<std::ptrdiff_t>(rows_.first_score);
+        return *std::max_element(first, first + static_cast<std::ptrdiff_t>(rows_.scores));
+    }
+
+    /// Whether the rows' scores are the logistic function of the high numbers.
+    bool have_scores(const std::vector<std::vector<float>>& rows) {
+        constexpr float kRounding = 1e-5f;
+        std::vector<float> found;
+        for (const auto& row : rows) found.push_back(score_of(row));
+        std::sort(found.begin(), found.end());
+        std::sort(high_scores_.begin(), high_scores_.end());
+        return !found.empty() && std::equal(found.begin(), found.end(), high_scores_.begin(), high_scores_.end(),
+                                            [](float a, float b) { return std::fabs(a - b) < kRounding; });
     }
 
     static constexpr size_t kEach = 12;  ///< high cells of each map, at most
@@ -315,7 +331,7 @@ private:
     ov::InferRequest end_;
     ov::TensorVector inputs_;
     std::map<std::pair<size_t, size_t>, std::vector<char>> high_cells_;
-    size_t high_ = 0;
+    std::vector<float> high_scores_;
     std::mt19937 random_{1};
     std::uniform_real_distribution<float> spread_{-0.5f, 0.5f};
 };
