@@ -7,7 +7,8 @@
 grouping  the drawn scene of eight people (openpose-scenes.npz): an engine whose network gives that scene's maps, decode
           and NMS of its stages; benchmarks/openpose_in_python.py on the same maps
 reference the same engine beside modules/keypoints.py of a checkout of the reference,
-          Daniil-Osokin/lightweight-human-pose-estimation.pytorch, on one thread, its maps' enlarging counted and not
+          Daniil-Osokin/lightweight-human-pose-estimation.pytorch, on one thread, its maps' enlarging counted and not,
+          and its group_keypoints alone beside the limbs and poses of trtpose
 engine    human-pose-estimation-0001 at 256×344 on a photograph: Engine.infer; the same request without trtpose
 """
 
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +114,10 @@ class Scene:
         self.engine = trtpose.Engine(path, device="cpu", spec=spec, conf=0.0, threads=threads)
         self.frame = np.full((height, width, 3), 128, np.uint8)
 
-    def ours(self) -> float:
+    def ours(self, *stages: str) -> float:
+        """Milliseconds of these stages: peaks are the decode, limbs and poses the NMS."""
         assert len(self.engine.infer([self.frame])[0]) == self.people
-        stages = self.engine.timings
-        return float(stages["decode"] + stages["nms"])
+        return float(sum(self.engine.timings[stage] for stage in stages or ("decode", "nms")))
 
 
 def bench_grouping(scene: Scene, pairs: int) -> dict[str, Any]:
@@ -148,22 +150,23 @@ def bench_reference(scene: Scene, checkout: Path, pairs: int) -> dict[str, Any]:
     def grown(maps: Any) -> Any:
         return cv2.resize(maps, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
 
-    def theirs(with_enlarging: bool) -> float:
+    def theirs() -> dict[str, float]:
         start = time.perf_counter()
         large, large_fields = grown(heatmaps), grown(fields)
-        if not with_enlarging:
-            start = time.perf_counter()
+        enlarged = time.perf_counter()
         total, by_kind = 0, []
         for k in range(len(plain.COCO) + 1):
             total += module.extract_keypoints(large[:, :, k], by_kind, total)
+        found = time.perf_counter()
         entries, _ = module.group_keypoints(by_kind, large_fields)
-        ms = (time.perf_counter() - start) * 1e3
+        end = time.perf_counter()
         assert len(entries) == scene.people
-        return ms
+        times = {"with_enlarging": end - start, "without": end - enlarged, "groups_alone": end - found}
+        return {name: 1e3 * seconds for name, seconds in times.items()}
 
     out: dict[str, Any] = {}
-    for name, whole in (("with_enlarging", True), ("without", False)):
-        result = by_turns(lambda whole=whole: theirs(whole), scene.ours, pairs)
+    for name, stages in (("with_enlarging", ()), ("without", ()), ("groups_alone", ("nms",))):
+        result = by_turns(lambda name=name: theirs()[name], partial(scene.ours, *stages), pairs)
         out[name] = {"reference_ms": result.pop("first_ms"), "trtpose_ms": result.pop("second_ms"), **result}
     return out
 

@@ -172,6 +172,15 @@ public:
         return sums_[i];
     }
 
+    /// Ask for a row that comes next: which one that is no processor guesses where a picture is made smaller.
+    void expect(int y) const {
+        constexpr ptrdiff_t kLine = 64;
+        if (job_.chroma || y == row_of_[0] || y == row_of_[1]) return;
+        const uint8_t* const row = job_.src + static_cast<ptrdiff_t>(y) * job_.src_stride;
+        const ptrdiff_t bytes = ptrdiff_t{3} * job_.place.src_width;
+        for (ptrdiff_t at = 0; at < bytes; at += kLine) __builtin_prefetch(row + at);
+    }
+
 private:
     void make(int y, int16_t* out) const {
         const math::Letterbox& place = job_.place;
@@ -214,10 +223,13 @@ void band(const LetterboxJob& job, const Scratch& s, int index, bool simd) {
             continue;
         }
         const math::Tap tap = math::resize_tap(inner, job.scale_y, place.src_height, false);
-        const int y0 = std::clamp(tap.index, 0, place.src_height - 1),
-                  y1 = std::clamp(tap.index + 1, 0, place.src_height - 1);
+        const auto within = [&](int row) { return std::clamp(row, 0, place.src_height - 1); };
+        const int y0 = within(tap.index), y1 = within(tap.index + 1);
         const int16_t* first = rows.at(y0, y1);
         const int16_t* second = rows.at(y1, y0);
+        const int next = math::resize_tap(inner + 1, job.scale_y, place.src_height, false).index;
+        rows.expect(within(next));
+        rows.expect(within(next + 1));
         for (int c = 0; c < 3; ++c) {
             const size_t source = static_cast<size_t>(job.swap ? 2 - c : c) * static_cast<size_t>(place.width);
             float* out = job.dst + static_cast<size_t>(c) * plane + row_start;
