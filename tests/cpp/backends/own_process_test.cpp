@@ -21,6 +21,8 @@ public:
     void use_scratch(void*, size_t) override { ++calls_; }
     size_t limit_weights(size_t bytes) override { return ++calls_, bytes; }
     void give_room(int64_t) override { ++calls_; }
+    void leave_out_low_rows(const ScoredRows&) override { ++calls_; }
+    void set_least_score(float) override { ++calls_; }
     void run(const void*, Span<void* const>, const Context&) override { ++calls_; }
     std::unique_ptr<Session> clone() const override { return ++calls_, std::make_unique<CountingSession>(calls_); }
 
@@ -37,11 +39,13 @@ TEST(OwnProcess, TheSessionIsAskedInTheProcessThatOpenedIt) {
     session->use_scratch(nullptr, 0);
     EXPECT_EQ(session->limit_weights(5), 5u);
     session->give_room(5);
+    session->leave_out_low_rows({});
+    session->set_least_score(0.5f);
     session->run(nullptr, {}, {});
     const auto clone = session->clone();
     EXPECT_EQ(clone->info().backend, "counting");
     session.reset();
-    EXPECT_EQ(calls, 7);
+    EXPECT_EQ(calls, 9);
     EXPECT_EQ(in_own_process(nullptr), nullptr);
 }
 
@@ -66,6 +70,8 @@ TEST(OwnProcess, AForkedProcessIsToldAndLeavesItAlone) {
             tell([&] { one->use_scratch(nullptr, 0); });
             tell([&] { one->limit_weights(0); });
             tell([&] { one->give_room(5); });
+            tell([&] { one->leave_out_low_rows({}); });
+            tell([&] { one->set_least_score(0.5f); });
             tell([&] { one->run(nullptr, {}, {}); });
             tell([&] { one->clone(); });
         }
@@ -73,7 +79,7 @@ TEST(OwnProcess, AForkedProcessIsToldAndLeavesItAlone) {
         clone.reset();
         return calls == 0 ? count : 50;
     });
-    EXPECT_EQ(told, 12);
+    EXPECT_EQ(told, 16);
     session.reset();
     EXPECT_EQ(calls, 1);
 }

@@ -21,6 +21,7 @@ onnx = pytest.importorskip("onnx")
 
 KEYPOINTS = 5
 SIDE = 64
+BEST = 120
 CONF = 0.6
 # Sums of products in another order; pixels of the frame.
 TOLERANCE = 1e-3
@@ -59,7 +60,29 @@ class Graph:
         shape = self.number(np.array([0, fields, -1], np.int64))
         return self.node("Concat", *(self.node("Reshape", one, shape) for one in maps), axis=2)
 
-    def write(self, path: Path) -> Path:
+    def best_of(self, rows: str) -> str:
+        """As end-to-end networks end: the best rows, N x rows x (box, score, class, keypoints)."""
+        turned = self.node("Transpose", rows, perm=[0, 2, 1])
+        self.nodes.append(
+            onnx.helper.make_node(
+                "Split",
+                [turned, self.number(np.array([4, 1, 3 * KEYPOINTS], np.int64))],
+                ["box", "score", "points"],
+                axis=2,
+            )
+        )
+        one_axis = self.node("Squeeze", "score", self.number(np.array([2], np.int64)))
+        best = self.number(np.array([BEST], np.int64))
+        self.nodes.append(onnx.helper.make_node("TopK", [one_axis, best], ["top", "places"], axis=1))
+        apart = [self.node("Unsqueeze", one, self.number(np.array([2], np.int64))) for one in ("top", "places")]
+        parts = []
+        for part, width in (("box", 4), ("points", 3 * KEYPOINTS)):
+            places = self.node("Tile", apart[1], self.number(np.array([1, 1, width], np.int64)))
+            parts.append(self.node("GatherElements", part, places, axis=1))
+        scores = [apart[0], self.node("Mul", apart[0], self.number(np.float32(0)))]
+        return self.node("Concat", parts[0], *scores, parts[1], axis=2)
+
+    def write(self, path: Path, *, final: bool = False) -> Path:
         boxes, scores, points = [], [], []
         trunk, channels = self.silu(self.convolution("images", 3, 12, step=2)), 12
         for outputs in (16, 24):
@@ -76,24 +99,23 @@ class Graph:
         scaled = self.node("Mul", self.node("Sigmoid", self.rows(boxes, 4)), self.number(np.float32(SIDE)))
         keypoints = self.node("Mul", self.rows(points, 3 * KEYPOINTS), self.number(np.float32(0.2)))
         every = self.node("Concat", scaled, self.node("Sigmoid", self.rows(scores, 1)), keypoints, axis=1)
-        self.nodes.append(onnx.helper.make_node("Identity", [every], ["output0"]))
+        rows = (SIDE // 4) ** 2 + (SIDE // 8) ** 2
+        shape = ["batch", BEST, 6 + 3 * KEYPOINTS] if final else ["batch", 5 + 3 * KEYPOINTS, rows]
+        last = self.best_of(every) if final else every
+        self.nodes.append(onnx.helper.make_node("Identity", [last], ["output0"]))
         tensor = onnx.helper.make_tensor_value_info
         graph = onnx.helper.make_graph(
             self.nodes,
             "rows",
             [tensor("images", onnx.TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
-            [
-                tensor(
-                    "output0", onnx.TensorProto.FLOAT, ["batch", 5 + 3 * KEYPOINTS, (SIDE // 4) ** 2 + (SIDE // 8) ** 2]
-                )
-            ],
+            [tensor("output0", onnx.TensorProto.FLOAT, shape)],
             self.constants,
         )
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
         onnx.checker.check_model(model, full_check=True)
         spec = {
             "trtpose": 1,
-            "layout": "channels_first",
+            "layout": "final" if final else "channels_first",
             "imgsz": [SIDE, SIDE],
             "strides": [4, 8],
             "names": ["person"],
@@ -118,6 +140,18 @@ def equal(found: Poses, whole: Poses) -> bool:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Graph().write(tmp_path_factory.mktemp("rows") / "rows.onnx")
+
+
+def test_networks_that_choose_the_best_rows_themselves(tmp_path: Path):
+    path = Graph().write(tmp_path / "final.onnx", final=True)
+    frames = engine_support.pictures(5, seed=9)
+    leaves_out, whole = Engine(path, device="cpu", conf=CONF), Engine(path, device="cpu", conf=0.01)
+    bits: list[bool] = []
+    for conf in (0.0001, CONF, 0.9, 0.99, 0.9999):
+        for found, wanted in zip(leaves_out.infer(frames, conf=conf), whole.infer(frames, conf=conf), strict=True):
+            bits.append(equal(found, wanted))
+    assert len(whole.infer(frames, conf=CONF)[0]) > 5
+    assert not all(bits)
 
 
 @pytest.mark.parametrize("options", [{}, {"batch": 3}, {"streams": 2}, {"threads": 1}])
