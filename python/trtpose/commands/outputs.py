@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..sinks.resume import Done
     from ..sources import Frame, Sources
 
-__all__ = ["Sink", "add_files", "add_shares", "check", "choose", "open_sinks"]
+__all__ = ["Sink", "add_files", "add_shares", "check", "divide", "leave_out_done", "open_sinks"]
 
 
 class Sink(Protocol):
