@@ -67,8 +67,8 @@ public:
     /// used. A session that has no such outputs ignores it.
     virtual void give_room(int64_t rows);
     /// Say that of an output only rows with a score above the least are looked at: the session may leave the others
-    /// out, which then hold anything but such a score. Only before the first prepare() whose shape is used. A session
-    /// that computes everything ignores it.
+    /// out, which then hold anything but such a score. Without scores everything is looked at, as it is until then.
+    /// Only before the first prepare() whose shape is used. A session that computes everything ignores it.
     virtual void leave_out_low_rows(const ScoredRows& rows);
     /// The least score of the next runs, 0 until then: rows with one above it are whole.
     virtual void set_least_score(float score);

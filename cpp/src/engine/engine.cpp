@@ -145,9 +145,9 @@ struct Engine::Impl {
     /// Where most rows are low, as the threshold is not that of an evaluation.
     void leave_out_low_rows() {
         constexpr float kMostAreLow = 0.1f;
-        ScoredRows rows = families::family_of(spec).scored_rows(spec);
-        if (rows.scores == 0 || defaults.conf < kMostAreLow) return;
-        rows.output = static_cast<size_t>(output_order.at(rows.output));
+        ScoredRows rows;
+        if (defaults.conf >= kMostAreLow) rows = families::family_of(spec).scored_rows(spec);
+        if (rows.scores > 0) rows.output = static_cast<size_t>(output_order.at(rows.output));
         session->leave_out_low_rows(rows);
     }
 

@@ -101,6 +101,22 @@ TEST(CellOps, WhatIsNoNumberIsComputed) {
     EXPECT_EQ(doubling.of(low_but({{0, 1, 3}}, never), 0.9f, input)[3], 0.0f);
 }
 
+TEST(CellOps, WhatDoesNotFitTogetherIsRefused) {
+    const ov::Shape map{2, 1, kHeight, kWidth};
+    const auto made = [&](const ov::Shape& input, const ov::Shape& scores, size_t weights, size_t bias) {
+        OfCells({parameter(input), parameter(scores), parameter({1}), parameter({weights}), parameter({bias})}, {1},
+                {1}, {0});
+    };
+    const size_t weights = Doubling().packed.size();
+    EXPECT_NO_THROW(made(map, map, weights, 1));
+    EXPECT_THROW(made({3, 1, kHeight, kWidth}, map, weights, 1), ov::Exception) << "more images than scores";
+    EXPECT_THROW(made(map, {2, 1, kHeight, kWidth + 1}, weights, 1), ov::Exception);
+    EXPECT_THROW(made(map, map, weights - 1, 1), ov::Exception);
+    EXPECT_THROW(made(map, map, weights, 2), ov::Exception);
+    EXPECT_THROW(made({2, 2, kHeight, kWidth}, map, weights, 1), ov::Exception) << "weights of fewer inputs";
+    EXPECT_THROW(FewCells({parameter(map), parameter({1})}, {1, 3}, {1}, 1), ov::Exception);
+}
+
 TEST(CellOps, FewIsWhatAllImagesTogetherCost) {
     const auto three = low_but({{0, 0, 0}, {0, 1, 0}, {0, 0, 11}, {1, 1, 5}}, 3.0f);
     EXPECT_TRUE(few(three, 0.5f, 3));

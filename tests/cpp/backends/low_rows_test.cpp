@@ -31,6 +31,9 @@ struct Kind {
     bool swish = false;          ///< x·sigmoid(x) as one operation
     bool points_turned = false;  ///< the points' rows in another order than the scores'
     bool read_twice = false;     ///< the boxes' branch begins within the points'
+    bool floor = false;          ///< no score is below 0.4
+    bool coupled = false;        ///< each row's points move those of all others
+    bool wide_bias = false;      ///< of the smaller map's points: one number for each column
     bool steeper = false;        ///< scores are not the logistic function of their map
     bool trunk_in_rows = false;  ///< rows are not of the last maps alone
     size_t points = kPoints;
@@ -53,15 +56,18 @@ public:
             if (kind_.mean) box = silu(convolution(box, 8, 3));
             boxes.push_back(flat(convolution(box, kind_.mean ? 32 : 4, 1)));
             scores.push_back(flat(convolution(silu(convolution(map, 9, 3)), kClasses, 1, 1, 3.0f)));
-            points.push_back(flat(convolution(second, kind_.points, 1)));
+            points.push_back(flat(point_map(second)));
             if (kind_.trunk_in_rows) boxes.back() = plus_mean(boxes.back(), map);
         }
         if (kind_.points_turned) std::swap(points[0], points[1]);
         Value logits = join(scores, 2);
         if (kind_.steeper) logits = std::make_shared<op::Add>(logits, logits);
-        const Value rows = join({box_of(join(boxes, 2)), std::make_shared<op::Sigmoid>(logits),
-                                 std::make_shared<op::Tanh>(join(points, 2))},
-                                1);
+        Value likely = std::make_shared<op::Sigmoid>(logits), places = std::make_shared<op::Tanh>(join(points, 2));
+        if (kind_.floor)
+            likely = std::make_shared<op::Maximum>(likely, op::Constant::create(ov::element::f32, ov::Shape{}, {0.4f}));
+        if (kind_.coupled)
+            places = std::make_shared<op::Add>(places, std::make_shared<op::ReduceMean>(places, numbers({2}), true));
+        const Value rows = join({box_of(join(boxes, 2)), likely, places}, 1);
         return std::make_shared<ov::Model>(ov::OutputVector{kind_.rows_first ? best_of(rows) : rows},
                                            ov::ParameterVector{picture});
     }
@@ -85,6 +91,11 @@ private:
             std::make_shared<op::Convolution>(input, weights, ov::Strides{step, step}, ov::CoordinateDiff{pad, pad},
                                               ov::CoordinateDiff{pad, pad}, ov::Strides{1, 1});
         return std::make_shared<op::Add>(node, random({1, outputs, 1, 1}, 0.3f));
+    }
+    Value point_map(const Value& input) {
+        const Value map = convolution(input, kind_.points, 1);
+        if (!kind_.wide_bias || map.get_shape()[3] != kind_.points) return map;
+        return std::make_shared<op::Add>(map.get_node()->input_value(0), random({1, 1, 1, kind_.points}, 3.0f));
     }
     Value silu(const Value& x) const {
         if (kind_.swish) return std::make_shared<op::Swish>(x);
@@ -264,6 +275,22 @@ TEST_F(LowRows, ScoresThatAreNoLogisticFunctionAreLeftAlone) {
     const auto model = Builder(kind).model();
     EXPECT_FALSE(leave_out(*model, kind));
     EXPECT_EQ(model->inputs().size(), 1u);
+}
+
+TEST_F(LowRows, RowsThatAreMoreThanTheirCellAreLeftAlone) {
+    Kind floor, coupled;
+    floor.floor = coupled.coupled = true;
+    for (const Kind& kind : {floor, coupled}) {
+        const auto model = Builder(kind).model();
+        EXPECT_FALSE(leave_out(*model, kind));
+        EXPECT_EQ(model->inputs().size(), 1u);
+    }
+}
+
+TEST_F(LowRows, ABiasOfColumnsIsNoneOfChannels) {
+    Kind kind;
+    kind.wide_bias = true;
+    expect_alike(kind, 4);
 }
 
 TEST_F(LowRows, MapsThatCouldAllBeTheScoresAreLeftAlone) {

@@ -131,9 +131,14 @@ void run_layer(const CellLayer& layer, const Cells& from, const std::vector<int3
 
 }  // namespace
 
+size_t packed_count(const CellLayer& layer) {
+    const size_t count = static_cast<size_t>(layer.side) * static_cast<size_t>(layer.side);
+    return count * static_cast<size_t>(layer.inputs) * static_cast<size_t>(panels_of(layer.outputs)) * kPanel;
+}
+
 std::vector<float> packed_weights(const float* weights, const CellLayer& layer) {
     const int places = layer.side * layer.side, count = places * layer.inputs;
-    std::vector<float> packed(static_cast<size_t>(panels_of(layer.outputs)) * static_cast<size_t>(count) * kPanel);
+    std::vector<float> packed(packed_count(layer));
     for (int o = 0; o < layer.outputs; ++o) {
         float* const panel = packed.data() + static_cast<ptrdiff_t>(o / kPanel) * count * kPanel + o % kPanel;
         for (int i = 0; i < layer.inputs; ++i) {

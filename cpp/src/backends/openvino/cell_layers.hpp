@@ -24,6 +24,9 @@ struct CellLayer {
 /// filled up with zeros, then by place, input and output.
 std::vector<float> packed_weights(const float* weights, const CellLayer& layer);
 
+/// How many numbers that are.
+size_t packed_count(const CellLayer& layer);
+
 /// The cells of a map that each layer must be computed for, so that the last one is known for some: those of the last
 /// layer at the end. `wanted`: cells, each once.
 std::vector<std::vector<int32_t>> needed_cells(Span<const int> sides, std::vector<int32_t> wanted, Size map);

@@ -21,6 +21,8 @@ float number_of(float score) {
 
 Size size_of(const ov::Shape& shape) { return {static_cast<int>(shape[2]), static_cast<int>(shape[3])}; }
 
+bool is_map(const ov::PartialShape& shape) { return shape.is_static() && shape.size() == 4; }
+
 /// The cells of an image with a number that is above the bound, or none.
 std::vector<int32_t> cells_above(const float* scores, size_t channels, Size map, float bound) {
     std::vector<int32_t> found;
@@ -42,7 +44,13 @@ FewCells::FewCells(const ov::OutputVector& inputs, std::vector<int64_t> sides, s
     constructor_validate_and_infer_types();
 }
 
-void FewCells::validate_and_infer_types() { set_output_type(0, ov::element::boolean, ov::Shape{1}); }
+void FewCells::validate_and_infer_types() {
+    NODE_VALIDATION_CHECK(this,
+                          get_input_size() == 2 && is_map(get_input_partial_shape(0)) && !sides_.empty() &&
+                              sides_.size() == costs_.size(),
+                          "not as it was made");
+    set_output_type(0, ov::element::boolean, ov::Shape{1});
+}
 
 std::shared_ptr<ov::Node> FewCells::clone_with_new_inputs(const ov::OutputVector& inputs) const {
     return std::make_shared<FewCells>(inputs, sides_, costs_, most_);
@@ -81,7 +89,32 @@ OfCells::OfCells(const ov::OutputVector& inputs, std::vector<int64_t> sides, std
 }
 
 void OfCells::validate_and_infer_types() {
+    constexpr size_t kOfLayers = 3;
+    const size_t layers = sides_.size();
+    NODE_VALIDATION_CHECK(this,
+                          layers > 0 && channels_.size() == layers && activated_.size() == layers &&
+                              get_input_size() == kOfLayers + 2 * layers && is_map(get_input_partial_shape(0)) &&
+                              is_map(get_input_partial_shape(1)),
+                          "not as it was made");
     ov::PartialShape shape = get_input_partial_shape(0);
+    const ov::Shape map = shape.to_shape(), scores = get_input_shape(1);
+    NODE_VALIDATION_CHECK(this, map[0] == scores[0] && map[2] == scores[2] && map[3] == scores[3],
+                          "maps of different sizes");
+    auto inputs = static_cast<int64_t>(map[1]);
+    for (size_t l = 0; l < layers; ++l) {
+        const CellLayer layer{static_cast<int>(inputs),
+                              static_cast<int>(channels_[l]),
+                              static_cast<int>(sides_[l]),
+                              false,
+                              nullptr,
+                              nullptr};
+        NODE_VALIDATION_CHECK(
+            this,
+            ov::shape_size(get_input_shape(kOfLayers + 2 * l)) == packed_count(layer) &&
+                ov::shape_size(get_input_shape(kOfLayers + 2 * l + 1)) == static_cast<size_t>(channels_[l]),
+            "weights of another size");
+        inputs = channels_[l];
+    }
     shape[1] = channels_.back();
     set_output_type(0, ov::element::f32, shape);
 }

@@ -19,7 +19,7 @@ using Compile = std::function<ov::CompiledModel(const std::shared_ptr<ov::Model>
 /// The change is made where the graph's end, run on random maps, shows which cell each row comes from.
 ///
 /// `threads` are those that compute a convolution; `compile` gets the graph's end. Returns whether the network was
-/// changed; else, and where something throws, it is as it was.
+/// changed; else it is as it was. Where something throws, it is of no use any more.
 bool leave_out_low_rows(ov::Model& model, const ScoredRows& rows, int threads, const Compile& compile);
 
 }  // namespace trtpose::openvino

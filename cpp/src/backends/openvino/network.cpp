@@ -124,22 +124,33 @@ bool Network::take_kept() {
     return true;
 }
 
+std::shared_ptr<ov::Model> Network::model_of(const ov::PartialShape& key) {
+    if (!model) import_model();
+    if (model->input().get_partial_shape() == key) return model;
+    auto reshaped = model->clone();
+    reshaped->reshape(key);
+    return reshaped;
+}
+
+bool Network::serves(Compiled& compiled) {
+    const bool as_wanted =
+        compiled.rows == rows || (!compiled.leaves_out() && !without_low_rows(*model_of(compiled.key)));
+    if (as_wanted) compiled.rows = rows;
+    return as_wanted;
+}
+
 void Network::fill(Compiled& compiled) {
     if (kept && compiled.key == partial_shape(kept->facts.input.shape)) {
         compiled.bytes = kept->bytes;
         compiled.lanes.emplace_back().model = std::exchange(from_kept, {});
         compiled.shape.activation_bytes = kept->facts.activation_bytes;
+        compiled.rows = kept->facts.rows;
         kept.reset();
-        keeping.reset();
         return;
     }
-    if (!model) import_model();
-    auto reshaped = model;
-    if (model->input().get_partial_shape() != compiled.key) {
-        reshaped = model->clone();
-        reshaped->reshape(compiled.key);
-    }
+    const auto reshaped = model_of(compiled.key);
     check_sizes(*reshaped);
+    compiled.rows = rows;
     const auto shorter = without_low_rows(*reshaped);
     for (size_t i = 0; i < lane_configs.size(); ++i)
         compiled.lanes.emplace_back().model = compile_model(shorter ? shorter : reshaped, config_of(i));
@@ -151,9 +162,7 @@ void Network::fill(Compiled& compiled) {
 }
 
 void Network::set_rows(const ScoredRows& wanted) {
-    if (rows == wanted) return;
     rows = wanted;
-    recent.clear();  // what was compiled to find out what the network is
     if (!kept || kept->facts.rows == rows) return;
     keeping->remove();
     from_kept = {};
@@ -181,7 +190,11 @@ std::shared_ptr<ov::Model> Network::without_low_rows(const ov::Model& whole) con
 std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
     const ov::PartialShape key{batch, 3, size.height, size.width};
     const std::lock_guard lock(mutex);
-    const auto found = std::find_if(recent.begin(), recent.end(), [&](const auto& one) { return one->key == key; });
+    auto found = std::find_if(recent.begin(), recent.end(), [&](const auto& one) { return one->key == key; });
+    if (found != recent.end() && !serves(**found)) {
+        recent.erase(found);
+        found = recent.end();
+    }
     if (found != recent.end()) {
         recent.splice(recent.begin(), recent, found);
     } else {

@@ -48,6 +48,7 @@ struct Network {
         std::atomic<bool> has_run{false};
         std::deque<Lane> lanes;  ///< as many as streams
         SessionShape shape;
+        ScoredRows rows;  ///< that it was compiled for
 
         const ov::CompiledModel& model() const { return lanes.front().model; }
         /// Whether it leaves low rows out: then it takes the least score as well.
@@ -73,6 +74,10 @@ struct Network {
     bool take_kept();
     /// Compiles for a shape, or takes what was compiled for it.
     void fill(Compiled& compiled);
+    /// The imported model for an input.
+    std::shared_ptr<ov::Model> model_of(const ov::PartialShape& key);
+    /// Whether what was compiled, as by who finds out what the network is, is what would be compiled now.
+    bool serves(Compiled& compiled);
     /// Of which low ones are left out from now on.
     void set_rows(const ScoredRows& wanted);
     /// The same that leaves out low rows; null where it cannot. Not in less than float32, where a score may be another.
