@@ -2,7 +2,8 @@
 # The TensorRT backend itself, compiled against a double of the API as each version has it, and its tests: the session
 # alone, and, where CUDA's kernels can be emulated, the whole engine.
 #
-# trtpose_tensorrt_test(NAME OBJECTS SOURCE...): a program for every version, and one for TensorRT for RTX.
+# trtpose_tensorrt_test(NAME OBJECTS SOURCE...): a program for every version, and one for TensorRT for RTX. What is the same
+# with CUDA and without comes from TRTPOSE_EMULATED_COMMON.
 function(trtpose_tensorrt_test name objects)
   set(_versions "806 8 8601" "1000 10 100001" "1008 10 100801" "1100 11 110001" "107 11 10701")
   if(TRTPOSE_SANITIZE)
@@ -37,10 +38,9 @@ function(trtpose_tensorrt_test name objects)
     if(_api EQUAL 107)
       set(_sources tensorrt_rtx_test.cpp)
     endif()
-    add_executable(${_test} ${_sources} $<TARGET_OBJECTS:trtpose_double_objects_${_api}> $<TARGET_OBJECTS:${objects}>
-      $<TARGET_OBJECTS:trtpose_common_objects>)
+    add_executable(${_test} ${_sources} $<TARGET_OBJECTS:trtpose_double_objects_${_api}> $<TARGET_OBJECTS:${objects}>)
     add_dependencies(${_test} trtpose_double_${_api} trtpose_double_rtx_${_api})
-    target_link_libraries(${_test} PRIVATE trtpose_double_objects_${_api} trtpose_test_support)
+    target_link_libraries(${_test} PRIVATE trtpose_double_objects_${_api} trtpose_test_support ${TRTPOSE_EMULATED_COMMON})
     # The library it opens calls back into the program.
     set_target_properties(${_test} PROPERTIES ENABLE_EXPORTS ON)
     trtpose_register_tests(${_test} 300)
