@@ -293,6 +293,13 @@ TEST_F(LowRows, ABiasOfColumnsIsNoneOfChannels) {
     expect_alike(kind, 4);
 }
 
+TEST_F(LowRows, RowsThatAreNarrowerThanTheSpecSaysAreLeftAlone) {
+    const auto model = Builder({}).model();
+    ScoredRows rows = rows_of({});
+    rows.first_score = 4 + kClasses + kPoints - 1;
+    EXPECT_FALSE(leave_out_low_rows(*model, rows, 1, [this](const auto& end) { return compiled(end); }));
+}
+
 TEST_F(LowRows, MapsThatCouldAllBeTheScoresAreLeftAlone) {
     Kind kind;
     kind.points = kClasses;

@@ -289,6 +289,8 @@ bool leave_out_low_rows(ov::Model& model, const ScoredRows& rows, int threads, c
     if (model.inputs().size() != 1 || rows.output >= model.outputs().size()) return false;
     const auto& shape = model.output(rows.output).get_partial_shape();
     if (!shape.is_static() || shape.size() != kRank || model.outputs().size() != 1) return false;
+    // The spec is held against the outputs only when they are read.
+    if (shape.to_shape()[rows.fields_first ? 1 : 2] < rows.first_score + rows.scores) return false;
     const auto levels = levels_of(last_maps(model), rows.classes);
     bool any = false;
     for (const Level& level : levels) {
