@@ -79,7 +79,7 @@ struct Chain {
         return values;
     }
 
-    std::vector<float> of(const std::vector<int32_t>& cells, float elsewhere) const {
+    std::vector<float> of(const std::vector<int32_t>& cells, float elsewhere, bool simd) const {
         std::vector<std::vector<float>> packed;
         std::vector<CellLayer> chain;
         for (const Convolution& one : layers) {
@@ -89,7 +89,7 @@ struct Chain {
             chain.push_back(layer);
         }
         std::vector<float> out(static_cast<size_t>(layers.back().outputs * map.height * map.width), elsewhere);
-        compute_cells(chain, input.data(), map, cells, out.data());
+        compute_cells(chain, input.data(), map, cells, out.data(), simd);
         return out;
     }
 };
@@ -100,14 +100,16 @@ constexpr double kTolerance = 2e-5;
 
 void expect_cells(const Chain& chain, const std::vector<int32_t>& cells) {
     const auto wanted = chain.everywhere();
-    const auto found = chain.of(cells, kUntouched);
     const int count = chain.map.height * chain.map.width;
-    for (size_t i = 0; i < found.size(); ++i) {
-        const bool asked = std::count(cells.begin(), cells.end(), static_cast<int32_t>(i) % count) > 0;
-        if (asked) {
-            EXPECT_NEAR(found[i], wanted[i], kTolerance * std::max(1.0, std::fabs(wanted[i]))) << "number " << i;
-        } else {
-            EXPECT_EQ(found[i], kUntouched) << "number " << i;
+    for (const bool simd : {true, false}) {
+        const auto found = chain.of(cells, kUntouched, simd);
+        for (size_t i = 0; i < found.size(); ++i) {
+            const bool asked = std::count(cells.begin(), cells.end(), static_cast<int32_t>(i) % count) > 0;
+            if (asked) {
+                EXPECT_NEAR(found[i], wanted[i], kTolerance * std::max(1.0, std::fabs(wanted[i]))) << "number " << i;
+            } else {
+                EXPECT_EQ(found[i], kUntouched) << "number " << i;
+            }
         }
     }
 }

@@ -65,13 +65,16 @@ __attribute__((target("avx2,fma"))) void multiply_avx2(const float* values, int 
     }
 }
 
-auto* multiplier_of_this_machine() {
-    static const bool can = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    return can ? &multiply_avx2 : &multiply_plainly;
-}
-#else
-auto* multiplier_of_this_machine() { return &multiply_plainly; }
 #endif
+
+auto* multiplier(bool simd) {
+#if defined(__x86_64__)
+    static const bool can = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (simd && can) return &multiply_avx2;
+#endif
+    static_cast<void>(simd);
+    return &multiply_plainly;
+}
 
 /// Numbers of some cells of a map, cell after cell.
 struct Cells {
@@ -105,8 +108,9 @@ void gather(const Cells& from, const CellLayer& layer, int32_t cell, Size map, f
     }
 }
 
-void run_layer(const CellLayer& layer, const Cells& from, const std::vector<int32_t>& cells, Size map, Cells& to) {
-    const auto multiply = multiplier_of_this_machine();
+void run_layer(const CellLayer& layer, const Cells& from, const std::vector<int32_t>& cells, Size map, bool simd,
+               Cells& to) {
+    const auto multiply = multiplier(simd);
     const int count = layer.side * layer.side * layer.inputs;
     std::vector<float> values(static_cast<size_t>(kRows) * static_cast<size_t>(count));
     float sums[kRows * kPanel];
@@ -172,7 +176,7 @@ std::vector<std::vector<int32_t>> needed_cells(Span<const int> sides, std::vecto
 }
 
 void compute_cells(Span<const CellLayer> layers, const float* input, Size map, const std::vector<int32_t>& wanted,
-                   float* output) {
+                   float* output, bool simd) {
     if (wanted.empty()) return;
     const int map_cells = map.width * map.height;
     // One that reads the input, of the same reach as the first: then the input is a layer's answer as any other.
@@ -186,7 +190,7 @@ void compute_cells(Span<const CellLayer> layers, const float* input, Size map, c
     }
     for (size_t l = 0; l < layers.size(); ++l) {
         Cells next(cells[l + 1], map_cells, layers[l].outputs);
-        run_layer(layers[l], values, cells[l + 1], map, next);
+        run_layer(layers[l], values, cells[l + 1], map, simd, next);
         values = std::move(next);
     }
     for (size_t i = 0; i < wanted.size(); ++i) {

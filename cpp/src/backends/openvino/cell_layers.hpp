@@ -32,8 +32,9 @@ size_t packed_count(const CellLayer& layer);
 std::vector<std::vector<int32_t>> needed_cells(Span<const int> sides, std::vector<int32_t> wanted, Size map);
 
 /// The layers' answer for some cells: of `input`, inputs × height × width, into `output`, outputs × height × width,
-/// of which other cells are left as they are. Sums are taken in another order than a whole convolution may.
+/// of which other cells are left as they are. Sums are taken in another order than a whole convolution may. Without
+/// `simd` as a processor without AVX2 does it.
 void compute_cells(Span<const CellLayer> layers, const float* input, Size map, const std::vector<int32_t>& wanted,
-                   float* output);
+                   float* output, bool simd = true);
 
 }  // namespace trtpose::openvino
