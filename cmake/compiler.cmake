@@ -21,4 +21,6 @@ if(TRTPOSE_SANITIZE)
   add_compile_options(
     "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${TRTPOSE_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>")
   add_link_options(-fsanitize=${TRTPOSE_SANITIZE})
+  # With precompiled headers and them GCC 12 breaks down on some sources at -O2.
+  set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)
 endif()
