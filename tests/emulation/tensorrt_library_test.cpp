@@ -5,6 +5,8 @@
 
 #include "tensorrt_session_test.hpp"
 
+extern "C" const trtpose::BackendTable* trtpose_backend();
+
 namespace trtpose::test {
 namespace {
 

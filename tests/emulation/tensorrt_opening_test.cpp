@@ -141,7 +141,7 @@ TEST_F(TensorRtOpeningTest, AFileThatShrinksMeanwhileIsAnError) {
     std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
     SessionOptions options;
     options.device = "cuda:0";
-    TRTPOSE_EXPECT_ERROR(open(file, options), ErrorCode::model, "has changed");
+    TRTPOSE_EXPECT_ERROR(open_double(file, options), ErrorCode::model, "has changed");
 }
 
 TEST_F(TensorRtOpeningTest, SessionsAreOpenedAtTheSameTime) {

@@ -109,7 +109,7 @@ struct ModelFile {
     int opset = 0;
     std::string producer;
     std::vector<std::string> input_operators;  ///< of an ONNX graph, those that take the picture
-    std::set<std::string> reductions;          ///< of an ONNX graph, the kinds that name their axes in an attribute
+    std::set<std::string> rare_attributes;     ///< in an ONNX graph that libraries overlook, such as Resize.antialias
     std::optional<EngineDescription> engine;   ///< of an engine file; its inputs and outputs may be missing
     std::string stamp;  ///< tells the file, as it was when it was read, from what may stand there later
 };

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <set>
+#include <string>
 
 #include "core/check.hpp"
 #include "model/onnx_limits.hpp"
@@ -206,17 +208,41 @@ private:
 
     void node(Message m, int depth) {
         Node node;
-        bool axes = false;
+        std::map<std::string, Attribute> attributes;
         while (m.next()) {
-            if (m.field == 5) inside(m, [&](Message a) { axes = attribute(a, depth) == "axes" || axes; });
+            if (m.field == 5) inside(m, [&](Message a) { attribute(a, depth, &attributes); });
             if (m.field < 1 || m.field > 4) continue;
             std::string text = m.string();
             if (m.field == 1) node.inputs.push_back(std::move(text));
             if (m.field == 2) node.outputs.push_back(std::move(text));
             if (m.field == 4) node.kind = std::move(text);
         }
-        if (axes && node.kind.rfind("Reduce", 0) == 0) out_.reductions.insert(node.kind);
+        note_rare(node.kind, attributes);
         if (depth == 0) nodes_.push_back(std::move(node));
+    }
+
+    /// A value that a node has of its own; of longer texts none is looked at, and some are binary.
+    static constexpr uint64_t kWord = 64;
+    struct Attribute {
+        int64_t number = 0;
+        std::string text;
+    };
+
+    /// What a library may overlook, whose answers are then others.
+    void note_rare(const std::string& kind, const std::map<std::string, Attribute>& attributes) {
+        const auto of = [&](const char* name) {
+            const auto found = attributes.find(name);
+            return found == attributes.end() ? Attribute() : found->second;
+        };
+        const auto note = [&](const char* name, bool rare) {
+            if (attributes.count(name) && rare) out_.rare_attributes.insert(kind + "." + name);
+        };
+        if (kind.rfind("Reduce", 0) == 0) note("axes", true);
+        if (kind == "ConvTranspose") note("output_shape", of("group").number > 1 || of("auto_pad").text == "SAME_UPPER");
+        if (kind == "Resize") {
+            note("antialias", of("antialias").number != 0);
+            note("keep_aspect_ratio_policy", of("keep_aspect_ratio_policy").text != "stretch");
+        }
     }
 
     /// The operators that take the picture, behind those that leave its values as they are.
@@ -239,16 +265,19 @@ private:
         return out;
     }
 
-    /// Walk an attribute; its name.
-    std::string attribute(Message m, int depth) {
+    /// Walk an attribute; its number or text is added.
+    void attribute(Message m, int depth, std::map<std::string, Attribute>* all = nullptr) {
         std::string name;
+        Attribute value;
         while (m.next()) {
             if (m.field == 1) name = m.string();
+            if (m.field == 3) value.number = m.integer();
+            if (m.field == 4 && m.message().size() <= kWord) value.text = m.string();
             if (m.field == 5 || m.field == 10) inside(m, [&](Message t) { tensor(t); });
             if (m.field == 6 || m.field == 11) inside(m, [&](Message g) { graph(g, depth + 1); });
             if (m.field == 22 || m.field == 23) inside(m, [&](Message t) { sparse_tensor(t); });
         }
-        return name;
+        if (all) (*all)[name] = std::move(value);
     }
 
     /// Dimensions of a tensor; multiplied into `elements`.

@@ -135,7 +135,7 @@ class Live:
         """Show a frame from now on. Its pixels stay as they are: whoever draws on them later gets a copy."""
         if frame.error is not None:
             return
-        if frame.undrawn is None and frame.image is not None:
+        if (frame.undrawn is None or frame.undrawn.nv12 is None) and frame.image is not None:
             frame.image.setflags(write=False)
         shot = Shot(next(self._numbers), frame, poses, time.monotonic())
         with self._lock:

@@ -29,7 +29,7 @@ class Shot:
     """One decoded frame.
 
     Attributes:
-        image: (height, width, 3) uint8, BGR, turned as the container says; or, not converted yet, NV12.
+        image: (height, width, 3) uint8, BGR, turned as the container says; or not converted yet.
         time: seconds from the start of the source.
         duration: seconds it is shown, where known.
         origin: seconds on the container's own clock where ``time`` is 0.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What decodes videos, and frames as decoders give them: NV12, of which pixels in BGR are made when somebody asks."""
+"""What decodes videos, and frames as decoders give them, of which pixels in BGR are made when somebody asks."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def accelerator(decode: str) -> dict[str, Any]:
 
 
 class Undrawn:
-    """A frame in NV12 of which nobody has asked for the pixels.
+    """A decoded frame of which nobody has asked for the pixels.
 
     Attributes:
-        nv12: the decoder's planes, not copied.
+        nv12: the decoder's planes, not copied, where they are NV12 that the engine takes.
         shape: height and width.
     """
 
-    def __init__(self, frame: Any, nv12: Nv12, convert: Callable[[Any], NDArray[np.uint8]]) -> None:
+    def __init__(self, frame: Any, nv12: Nv12 | None, convert: Callable[[Any], NDArray[np.uint8]]) -> None:
         self._frame = frame
         self._convert = convert
         self.nv12 = nv12
@@ -82,9 +82,10 @@ class Undrawn:
         return sum(plane.buffer_size for plane in self._frame.planes)
 
     def image(self) -> NDArray[np.uint8]:
-        """(height, width, 3) uint8, BGR; not to be written to, as others may look at it."""
+        """(height, width, 3) uint8, BGR; of NV12 not to be written to, as others may look at it."""
         image = self._convert(self._frame)
-        image.setflags(write=False)
+        if self.nv12 is not None:
+            image.setflags(write=False)
         return image
 
 

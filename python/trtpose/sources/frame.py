@@ -22,8 +22,9 @@ class Frame:
     """One frame of a run, or the reason why there is none.
 
     Attributes:
-        image: (height, width, 3) uint8, BGR, turned as the file says; None where ``error`` is set. Of a frame that the
-            decoder gave as NV12 it is made when it is first asked for, and not to be written to.
+        image: (height, width, 3) uint8, BGR, turned as the file says; None where ``error`` is set. Of the latest frame of
+            a stream it is made when it is first asked for. So it is of one that the decoder gave as NV12, which is not to
+            be written to.
         source: path, address (without password) or name of what it came from.
         index: number of the frame within its source, from 0.
         is_video: whether the source is a video, camera or stream.
@@ -41,7 +42,7 @@ class Frame:
         sound: whether there is sound beside the pictures of a video.
         arrived: when a frame of a camera or stream was read, in seconds since 1970 (UTC); None for others.
         origin: seconds on the container's own clock where ``time`` is 0.
-        undrawn: what a decoder gave as NV12; ``image`` is made of it.
+        undrawn: what a decoder gave; ``image`` is made of it.
     """
 
     image: NDArray[np.uint8] | None
@@ -78,7 +79,8 @@ class Frame:
     @property
     def given(self) -> NDArray[np.uint8] | Nv12 | None:
         """What an engine takes: NV12 where the decoder gave it, else the image."""
-        return self.image if self.undrawn is None else self.undrawn.nv12
+        planes = None if self.undrawn is None else self.undrawn.nv12
+        return self.image if planes is None else planes
 
     @property
     def nbytes(self) -> int:

@@ -168,7 +168,13 @@ class Reader:
     def _open(self, item: Item) -> Capture:
         if item.kind == "camera":
             return Camera(item.value)
-        return Video(item.value, stream=item.kind == "stream", transport=self._transport, decode=self._decode)
+        return Video(
+            item.value,
+            stream=item.kind == "stream",
+            transport=self._transport,
+            decode=self._decode,
+            drops=self._policy == "latest",
+        )
 
     def _fail(self, item: Item, text: str, index: int, live: bool) -> None:
         error = InputError(f"{item.name}: {text}")

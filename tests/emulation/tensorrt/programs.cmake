@@ -3,7 +3,8 @@
 # alone, and, where CUDA's kernels can be emulated, the whole engine.
 #
 # trtpose_tensorrt_test(NAME OBJECTS SOURCE...): a program for every version, and one for TensorRT for RTX. What is the same
-# with CUDA and without comes from TRTPOSE_EMULATED_COMMON.
+# with CUDA and without comes from TRTPOSE_EMULATED_COMMON. The tests are compiled once for each version, for the programs
+# of trtpose_tensorrt_python_test too.
 function(trtpose_tensorrt_test name objects)
   set(_versions "806 8 8601" "1000 10 100001" "1008 10 100801" "1100 11 110001" "107 11 10701")
   if(TRTPOSE_SANITIZE)
@@ -36,10 +37,18 @@ function(trtpose_tensorrt_test name objects)
     endif()
     set(_test ${name}_${_api})
     set(_sources ${ARGN})
+    set(_alone tensorrt_library_test.cpp)
+    list(REMOVE_ITEM _sources ${_alone})
     if(_api EQUAL 107)
       set(_sources tensorrt_rtx_test.cpp)
+      set(_alone "")
     endif()
-    add_executable(${_test} ${_sources} $<TARGET_OBJECTS:trtpose_double_objects_${_api}> $<TARGET_OBJECTS:${objects}>)
+    set(_tests trtpose_tensorrt_tests_${_api})
+    add_library(${_tests} OBJECT ${_sources})
+    target_link_libraries(${_tests} PRIVATE trtpose_double_objects_${_api} trtpose_test_support)
+    target_precompile_headers(${_tests} REUSE_FROM trtpose_precompiled_tests)
+    add_executable(${_test} ${_alone} tensorrt/module_sessions.cpp $<TARGET_OBJECTS:${_tests}>
+      $<TARGET_OBJECTS:trtpose_double_objects_${_api}> $<TARGET_OBJECTS:${objects}>)
     add_dependencies(${_test} trtpose_double_${_api} trtpose_double_rtx_${_api})
     target_link_libraries(${_test} PRIVATE trtpose_double_objects_${_api} trtpose_test_support ${TRTPOSE_EMULATED_COMMON})
     # The library it opens calls back into the program.
@@ -48,8 +57,8 @@ function(trtpose_tensorrt_test name objects)
   endforeach()
 endfunction()
 
-# trtpose_tensorrt_python_test(NAME OBJECTS SOURCE...): the same for TensorRT through Python, the double in its package's
-# place, and a program of the whole package, NAME_package, where Python can be embedded.
+# trtpose_tensorrt_python_test(NAME OBJECTS SOURCE...): the same tests and more for TensorRT through Python, the double in its
+# package's place, and a program of the whole package, NAME_package, where Python can be embedded.
 find_package(Python3 QUIET COMPONENTS Interpreter Development.Embed)
 set(_trtpose_pybind11 "")
 if(Python3_Development.Embed_FOUND)
@@ -82,9 +91,9 @@ function(trtpose_tensorrt_python_test name objects)
   foreach(_program 806 1000 1008 1100 107 package)
     set(_test ${name}_${_program})
     set(_api ${_program})
-    set(_sources ${ARGN})
+    set(_sources ${ARGN} $<TARGET_OBJECTS:trtpose_tensorrt_tests_${_api}>)
     if(_api EQUAL 107)
-      set(_sources tensorrt_rtx_test.cpp)
+      set(_sources $<TARGET_OBJECTS:trtpose_tensorrt_tests_${_api}>)
     elseif(_program STREQUAL "package")
       set(_api 1100)
       set(_sources tensorrt_package_test.cpp $<TARGET_OBJECTS:trtpose_python_package_objects>)

@@ -67,6 +67,10 @@ const testing::Environment* const environment = testing::AddGlobalTestEnvironmen
 
 }  // namespace
 
+std::unique_ptr<Session> open_double(const ModelFile& file, const SessionOptions& options) {
+    return open_session(file, options);
+}
+
 void install_package(const std::string& package, const std::string& version) {
     const py::gil_scoped_acquire gil;
     const py::object modules = py::module_::import("sys").attr("modules");

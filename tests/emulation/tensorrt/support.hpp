@@ -13,8 +13,6 @@
 #include "support/people.hpp"
 #include "tensorrt/double.hpp"
 
-extern "C" const trtpose::BackendTable* trtpose_backend();
-
 namespace trtpose::test {
 
 /// A variable of the environment, as it was when the test ends.
@@ -88,6 +86,9 @@ inline std::shared_ptr<tensorrt_double::Network> double_of(std::shared_ptr<FakeN
     return out;
 }
 
+/// Through the module that the program has, or through Python, which is where the registry looks without one.
+std::unique_ptr<Session> open_double(const ModelFile& file, const SessionOptions& options);
+
 class TensorRtTest : public testing::Test {
 protected:
     void SetUp() override {
@@ -124,15 +125,7 @@ protected:
         SessionOptions options;
         options.device = device;
         options.precision = precision;
-        return open(read_model_file(path), options);
-    }
-    /// Through the module that this program has, or through Python, which is where the registry looks without one.
-    std::unique_ptr<Session> open(const ModelFile& file, const SessionOptions& options) {
-#ifdef TRTPOSE_TEST_PACKAGE
-        return open_session(file, options);
-#else
-        return trtpose_backend()->open_engine(file, options);
-#endif
+        return open_double(read_model_file(path), options);
     }
     std::unique_ptr<Session> open() { return open(write()); }
 

@@ -198,6 +198,17 @@ def test_clones_have_thresholds_of_their_own(model: Path):
                 equal(found, wanted)
 
 
+def test_weights_that_are_there_twice_count_twice(model: Path):
+    def weights(**options: Any) -> int:
+        engine = Engine(model, device="cpu", **options)
+        engine.infer(engine_support.pictures(1, seed=8))
+        return engine.memory["weights"]
+
+    whole, leaves_out = weights(conf=0.01), weights(conf=CONF)
+    assert whole < leaves_out < 2 * whole
+    assert weights(conf=CONF, streams=2) == 2 * leaves_out
+
+
 def test_networks_that_are_kept_are_the_same(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Also for an engine that leaves out otherwise than the one which kept it."""
     fixed = onnx.load(model)
@@ -210,9 +221,12 @@ def test_networks_that_are_kept_are_the_same(model: Path, tmp_path: Path, monkey
     wanted = {conf: Engine(path, device="cpu", conf=conf).infer(frames) for conf in (0.01, CONF)}
     monkeypatch.setenv("TRTPOSE_MODEL_CACHE", "all")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    memory: dict[float, dict[str, int]] = {}
     for conf in (CONF, CONF, 0.01, 0.01, CONF):
-        for found, one in zip(Engine(path, device="cpu", conf=conf).infer(frames), wanted[conf], strict=True):
+        engine = Engine(path, device="cpu", conf=conf)
+        for found, one in zip(engine.infer(frames), wanted[conf], strict=True):
             assert equal(found, one)
+        assert engine.memory == memory.setdefault(conf, engine.memory)
         assert len(list((tmp_path / "cache" / "trtpose" / "openvino").glob("*.network"))) == 1
 
 

@@ -73,6 +73,28 @@ def changed(model: Path, to: Path) -> Path:
     return to
 
 
+def test_each_stream_takes_the_same_entry(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    options = {"streams": 3, "threads": 4}  # of two, one and one threads
+
+    def of_streams() -> list[list[NDArray[Any]]]:
+        engine = Engine(model, device="cpu", conf=0.001, **options)
+        found = []
+        for _ in range(4):
+            tickets = [engine.submit(picture(90, 120)) for _ in range(engine.max_in_flight)]
+            found += [poses for ticket in tickets for poses in engine.collect(ticket)]
+        return [[poses.boxes, poses.scores, poses.class_ids, poses.keypoints] for poses in found]
+
+    with monkeypatch.context() as patch:
+        patch.setenv("TRTPOSE_MODEL_CACHE", "off")
+        expected = of_streams()
+    for _ in range(2):
+        for ours, theirs in zip(of_streams(), expected, strict=True):
+            assert_same(ours, theirs)
+        assert len(kept(cache)) == 1
+    answers(model)  # with one stream it is another entry
+    assert len(kept(cache)) == 2
+
+
 def test_the_same_answers_bit_for_bit(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = without(model, monkeypatch)
     assert not cache.exists()

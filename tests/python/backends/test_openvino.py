@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import helper, version_converter
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, version_converter
 
 import onnx_models
 from support import picture
@@ -58,6 +60,56 @@ def test_also_within_a_branch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "opset"), [("ReduceL2", 17), ("ReduceMean", 13), ("ReduceMax", 17)])
 def test_other_reductions_are_run(tmp_path: Path, kind: str, opset: int) -> None:
     assert len(Engine(with_reduction(tmp_path / "m.onnx", kind, opset)).infer(picture(40, 50))) == 1
+
+
+def with_node(path: Path, kind: str, inputs: dict[str, NDArray[Any]], **attributes: Any) -> Path:
+    """A network of opset 18 that does something else with its picture as well."""
+    metadata = {"trtpose": json.dumps(onnx_models.spec_fields("heads"))}
+    model = onnx.load(onnx_models.write_model(path, metadata=metadata))
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", 18))
+    graph = model.graph
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in inputs.items())
+    graph.node.append(helper.make_node(kind, [graph.input[0].name, *inputs], ["more"], **attributes))
+    onnx.save(model, path)
+    return path
+
+
+def deconvolution(path: Path, groups: int, **attributes: Any) -> Path:
+    weights = np.ones((3, 1 if groups == 3 else 3, 3, 3), np.float32)
+    return with_node(path, "ConvTranspose", {"w": weights}, group=groups, strides=[2, 2], **attributes)
+
+
+@pytest.mark.parametrize(("groups", "padding"), [(3, "NOTSET"), (3, "SAME_LOWER"), (1, "SAME_UPPER")])
+def test_a_deconvolution_that_would_be_moved_is_refused(tmp_path: Path, groups: int, padding: str) -> None:
+    shape = {"output_shape": [128, 128], "auto_pad": padding}
+    with pytest.raises(ModelError, match=r"reads ConvTranspose.output_shape wrongly.*pads in its place"):
+        Engine(deconvolution(tmp_path / "m.onnx", groups, **shape))
+    pads = {"pads": [0, 0, 1, 1]} if padding == "SAME_UPPER" else {"pads": [1, 1, 0, 0]}
+    assert Engine(deconvolution(tmp_path / "m.onnx", groups, **pads)).infer(picture(40, 50))
+
+
+def test_other_deconvolutions_are_run(tmp_path: Path) -> None:
+    path = deconvolution(tmp_path / "m.onnx", 1, output_shape=[128, 128], auto_pad="SAME_LOWER")
+    assert Engine(path).infer(picture(40, 50))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "named"),
+    [
+        ({"antialias": 1}, "antialias"),
+        ({"keep_aspect_ratio_policy": "not_larger"}, "keep_aspect_ratio_policy"),
+        ({"antialias": 0, "keep_aspect_ratio_policy": "stretch"}, None),
+    ],
+)
+def test_what_a_resize_overlooks_is_refused(tmp_path: Path, attributes: dict[str, Any], named: str | None) -> None:
+    sizes = {"roi": np.zeros(0, np.float32), "scales": np.zeros(0, np.float32), "sizes": np.array([1, 3, 32, 16])}
+    path = with_node(tmp_path / "m.onnx", "Resize", sizes, mode="linear", **attributes)
+    if named is None:
+        assert Engine(path).infer(picture(40, 50))
+        return
+    with pytest.raises(ModelError, match=f"reads Resize.{named} wrongly.*export the model with"):
+        Engine(path)
 
 
 @pytest.mark.parametrize(

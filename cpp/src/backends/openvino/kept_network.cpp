@@ -32,9 +32,9 @@ namespace trtpose::openvino {
 namespace {
 
 // Of what is in the files; another one begins anew.
-constexpr const char* kForm = "trtpose network 3";
-// Compiling smaller networks takes tenths of a second.
-constexpr int64_t kWorthIt = int64_t{16} << 20;
+constexpr const char* kForm = "trtpose network 4";
+// Compiling smaller networks takes a tenth of a second.
+constexpr int64_t kWorthIt = int64_t{4} << 20;
 constexpr uint64_t kMostMebibytes = 2048;
 // More threads than these wait for the one that reads, and each holds a part of what is read.
 constexpr int kMostThreads = 16;
@@ -201,6 +201,7 @@ std::string written(const NetworkFacts& facts) {
         out.shape(facts.declared[i]);
     }
     out.number(static_cast<int64_t>(facts.activation_bytes));
+    out.number(static_cast<int64_t>(facts.bytes_beside));
     for (const size_t one : {facts.rows.output, size_t{facts.rows.fields_first}, facts.rows.first_score,
                              facts.rows.scores, facts.rows.classes})
         out.number(static_cast<int64_t>(one));
@@ -215,6 +216,7 @@ NetworkFacts read_facts(FactReader in) {
         facts.declared.push_back(in.shape());
     }
     facts.activation_bytes = static_cast<uint64_t>(in.number());
+    facts.bytes_beside = static_cast<uint64_t>(in.number());
     const auto next = [&in] { return static_cast<size_t>(in.number()); };
     facts.rows.output = next();
     facts.rows.fields_first = next() != 0;

@@ -307,4 +307,16 @@ bool leave_out_low_rows(ov::Model& model, const ScoredRows& rows, int threads, c
     return true;
 }
 
+size_t bytes_beside(const ov::Model& model) {
+    size_t sum = 0;
+    for (const auto& node : model.get_ops()) {
+        if (const auto choice = ov::as_type_ptr<ov::op::v8::If>(node)) sum += bytes_beside(*choice->get_then_body());
+        if (!ov::is_type<OfCells>(node)) continue;
+        for (const Value& input : node->input_values()) {
+            if (const auto* numbers = ov::as_type<v0::Constant>(input.get_node())) sum += numbers->get_byte_size();
+        }
+    }
+    return sum;
+}
+
 }  // namespace trtpose::openvino

@@ -22,4 +22,7 @@ using Compile = std::function<ov::CompiledModel(const std::shared_ptr<ov::Model>
 /// changed; else it is as it was. Where something throws, it is of no use any more.
 bool leave_out_low_rows(ov::Model& model, const ScoredRows& rows, int threads, const Compile& compile);
 
+/// Bytes of the weights that a network which was changed so has beside those of the whole one.
+size_t bytes_beside(const ov::Model& model);
+
 }  // namespace trtpose::openvino

@@ -107,13 +107,16 @@ bool Network::take_kept() {
     if (!kept) return false;
     content->require_unchanged();
     try {
-        from_kept = bounded([tensor = kept->compiled, own_config = config_of(0)](ov::Core& vendor) {
-            return vendor.import_model(tensor, "CPU", own_config);
-        });
+        for (size_t i = 0; i < lane_configs.size(); ++i) {
+            from_kept.push_back(bounded([tensor = kept->compiled, own_config = config_of(i)](ov::Core& vendor) {
+                return vendor.import_model(tensor, "CPU", own_config);
+            }));
+        }
     } catch (const Error&) {
         throw;
     } catch (const std::exception&) {
         keeping->remove();
+        from_kept.clear();
         kept.reset();
         return false;
     }
@@ -142,8 +145,10 @@ bool Network::serves(Compiled& compiled) {
 void Network::fill(Compiled& compiled) {
     if (kept && compiled.key == partial_shape(kept->facts.input.shape)) {
         compiled.bytes = kept->bytes;
-        compiled.lanes.emplace_back().model = std::exchange(from_kept, {});
+        for (ov::CompiledModel& one : from_kept) compiled.lanes.emplace_back().model = std::move(one);
+        from_kept.clear();
         compiled.shape.activation_bytes = kept->facts.activation_bytes;
+        compiled.shape.weight_bytes = (weight_bytes + kept->facts.bytes_beside) * lane_configs.size();
         compiled.rows = kept->facts.rows;
         kept.reset();
         return;
@@ -155,8 +160,10 @@ void Network::fill(Compiled& compiled) {
     for (size_t i = 0; i < lane_configs.size(); ++i)
         compiled.lanes.emplace_back().model = compile_model(shorter ? shorter : reshaped, config_of(i));
     compiled.shape.activation_bytes = peak_activations(*reshaped);
+    const size_t beside = shorter ? bytes_beside(*shorter) : 0;
+    compiled.shape.weight_bytes = (weight_bytes + beside) * lane_configs.size();
     if (!keeping || reshaped != model) return;
-    keeping->keep({info.input, info.outputs, declared, compiled.shape.activation_bytes, rows},
+    keeping->keep({info.input, info.outputs, declared, compiled.shape.activation_bytes, beside, rows},
                   compiled.lanes.front().model);
     keeping.reset();
 }
@@ -165,7 +172,7 @@ void Network::set_rows(const ScoredRows& wanted) {
     rows = wanted;
     if (!kept || kept->facts.rows == rows) return;
     keeping->remove();
-    from_kept = {};
+    from_kept.clear();
     kept.reset();
 }
 
@@ -209,7 +216,6 @@ std::shared_ptr<Network::Compiled> Network::compile(int batch, Size size) {
 void Network::add(const ov::PartialShape& key) {
     auto compiled = std::make_shared<Compiled>();
     compiled->key = key;
-    compiled->shape.weight_bytes = weight_bytes * lane_configs.size();
     try {
         fill(*compiled);
     } catch (const std::exception& error) {

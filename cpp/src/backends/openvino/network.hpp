@@ -33,7 +33,7 @@ struct Network {
     size_t weight_bytes = 0;
     std::optional<Keeping> keeping;
     std::optional<KeptNetwork> kept;  ///< until the shape that it is of is asked for
-    ov::CompiledModel from_kept;
+    std::deque<ov::CompiledModel> from_kept;      ///< of each lane
     std::vector<std::vector<int64_t>> declared;  ///< shape of each output as the file has it
     int64_t room = 0;  ///< rows of outputs whose number of rows depends on the picture; 0: there are none
 
@@ -41,11 +41,11 @@ struct Network {
     struct Lane {
         ov::CompiledModel model;
         std::atomic<int> at_work{0};  ///< requests
+        std::atomic<bool> has_run{false};
     };
     struct Compiled {
         ov::PartialShape key;
-        std::shared_ptr<FileBytes> bytes;  ///< that the weights of the only lane lie in, if any
-        std::atomic<bool> has_run{false};
+        std::shared_ptr<FileBytes> bytes;  ///< that the weights of all lanes lie in, if any
         std::deque<Lane> lanes;  ///< as many as streams
         SessionShape shape;
         ScoredRows rows;  ///< that it was compiled for

@@ -52,7 +52,7 @@ public:
         explained([&] {
             const AtWork here(enter());
             bind(input, outputs);
-            begin_letting_go();
+            begin_letting_go(here.lane());
             request().infer();
             letting_go_.reset();
             copy_open(outputs);
@@ -71,7 +71,7 @@ public:
                     openvino::work_ends();
                 });
             }
-            begin_letting_go();
+            begin_letting_go(here.lane());
             openvino::work_begins();
             try {
                 request().start_async();
@@ -125,6 +125,7 @@ private:
         AtWork(const AtWork&) = delete;
         AtWork& operator=(const AtWork&) = delete;
         void goes_on() { lane_ = nullptr; }
+        Network::Lane& lane() const { return *lane_; }
 
     private:
         Network::Lane* lane_;
@@ -175,9 +176,9 @@ private:
         bound.swap(wanted_);
     }
 
-    /// In the first run of a network that was kept.
-    void begin_letting_go() {
-        if (current_->bytes && !current_->has_run.exchange(true)) letting_go_.emplace(current_->bytes);
+    /// In the first run of each lane of a network that was kept.
+    void begin_letting_go(Network::Lane& lane) {
+        if (current_->bytes && !lane.has_run.exchange(true)) letting_go_.emplace(current_->bytes);
     }
 
     /// Those that OpenVINO keeps in memory of its own.
@@ -201,7 +202,7 @@ private:
 
 std::unique_ptr<Session> open(const ModelFile& file, OnnxContent content, const SessionOptions& options) {
     const openvino::Use use;
-    openvino::refuse_lost_axes(file);
+    openvino::refuse_misread(file);
     auto network = std::make_shared<Network>();
     network->path = file.path;
     network->weight_bytes = static_cast<size_t>(file.weight_bytes);
@@ -217,8 +218,10 @@ std::unique_ptr<Session> open(const ModelFile& file, OnnxContent content, const 
     info.version = ov::get_openvino_version().buildNumber;
     info.precision = options.precision;
     try {
-        if (options.streams == 1)
-            network->keeping = openvino::Keeping::of(file, *network->content, network->config_of(0), openvino::core());
+        auto settings = network->config_of(0);
+        // What low rows are left out with depends on it.
+        settings.emplace("streams", std::to_string(options.streams));
+        network->keeping = openvino::Keeping::of(file, *network->content, settings, openvino::core());
     } catch (const Error&) {
         throw;
     } catch (const std::exception&) {

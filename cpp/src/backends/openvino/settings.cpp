@@ -56,10 +56,19 @@ void set_precision(ov::AnyMap& config, const std::string& precision, const ov::C
     }
 }
 
-void refuse_lost_axes(const ModelFile& file) {
+void refuse_misread(const ModelFile& file) {
+    const auto refuse = [&](const char* attribute, const char* what) {
+        require(!file.rare_attributes.count(attribute), ErrorCode::model, file.path, ": OpenVINO reads ", attribute,
+                " wrongly, so that ", what);
+    };
+    refuse("ConvTranspose.output_shape",
+           "every keypoint would be moved; export the model with a fixed input size, or with pads in its place");
+    refuse("Resize.keep_aspect_ratio_policy",
+           "what is found would be stretched; export the model without this Resize, trtpose fits frames in itself");
+    refuse("Resize.antialias", "every answer would be another; export the model with antialias switched off");
     if (file.opset < 13 || file.opset > 17) return;
     for (const char* kind : {"ReduceL1", "ReduceLogSum", "ReduceLogSumExp"}) {
-        require(!file.reductions.count(kind), ErrorCode::model, file.path, ": its ", kind, " of opset ", file.opset,
+        require(!file.rare_attributes.count(std::string(kind) + ".axes"), ErrorCode::model, file.path, ": its ", kind, " of opset ", file.opset,
                 " would be computed over all axes by OpenVINO, so that every answer is wrong; convert the model to "
                 "opset 18 with onnx.version_converter.convert_version, or export it with that opset");
     }

@@ -21,8 +21,11 @@ int threads_of_lane(const SessionOptions& options);
 /// has none.
 void set_precision(ov::AnyMap& config, const std::string& precision, const ov::Core& core);
 
-/// OpenVINO 2026.4.1 reduces by these over all axes, whatever the attribute says, and says nothing
-/// (findings/openvino-reductions-lose-their-axes.sh). Up to opset 11, and from 18 on, it reads them right.
-void refuse_lost_axes(const ModelFile& file);
+/// Operations that OpenVINO 2026.4.1 computes otherwise than ONNX has them, and says nothing. Throws Error(model).
+///
+/// Some reductions of opset 13 to 17, over all axes (findings/openvino-reductions-lose-their-axes.sh); a ConvTranspose
+/// with output_shape, moved by a pixel (findings/openvino-deconvolution-with-output-shape-is-shifted.sh); a Resize that
+/// keeps the aspect ratio or filters, which it does not (findings/openvino-opencv-resize-stretches.sh).
+void refuse_misread(const ModelFile& file);
 
 }  // namespace trtpose::openvino
