@@ -64,13 +64,11 @@ def number_of(image: Any) -> int:
 
 def by_trtpose(model: str, sources: list[str], batch: int) -> Iterator[list[tuple[str, Any]]]:
     import trtpose
-    from trtpose.sources import Sources
 
-    engine = trtpose.Engine(model, batch=batch)
-    with Sources(sources, notify=lambda text: print(text, file=sys.stderr)) as frames:
-        for found in frames.batches(engine.batch):
-            engine.infer([frame.image for frame in found.frames])
-            yield [(frame.source, frame.image) for frame in found.frames]
+    # As many streams as trtpose infer takes for several cameras.
+    engine = trtpose.Engine(model, batch=batch, streams=min(len(os.sched_getaffinity(0)), 4))
+    for frame, _ in engine.stream(sources):
+        yield [(frame.source, frame.image)]
 
 
 def by_peer(model: str, sources: list[str], _: int) -> Iterator[list[tuple[str, Any]]]:

@@ -14,9 +14,10 @@ from .errors import Error, InputError
 if TYPE_CHECKING:
     from .engine import Engine
     from .results import Poses
+    from .sources import Sources
     from .thresholds import Thresholds
 
-__all__ = ["beginner", "overlapped"]
+__all__ = ["beginner", "overlapped", "when_live"]
 
 _Group = TypeVar("_Group")
 _Result = TypeVar("_Result")
@@ -44,13 +45,23 @@ def beginner(
     return begin, most
 
 
+def when_live(engine: Engine, sources: Sources) -> bool | Callable[[int], bool]:
+    """For :func:`overlapped`, when results of cameras and streams are wanted: at once, unless the engine computes
+    another call beside it and a frame is waiting, which would be older by then."""
+    beside = int(getattr(engine, "max_in_flight", 1)) - 1
+    return True if beside < 2 else lambda begun: begun >= beside or not sources.waiting
+
+
 def overlapped(
-    groups: Iterator[tuple[_Group, bool]], begin: Callable[[_Group], Callable[[], _Result]], most: int
+    groups: Iterator[tuple[_Group, bool | Callable[[int], bool]]],
+    begin: Callable[[_Group], Callable[[], _Result]],
+    most: int,
 ) -> Generator[tuple[_Group, _Result]]:
     """Groups with their results, in order, while others are in flight.
 
     Args:
-        groups: each with whether its results are wanted before the next is asked for, which may be long in coming.
+        groups: each with whether its results are wanted before the next is asked for, which may be long in coming; or
+            what says so of the first of so many that have begun, and is asked again after each.
         begin: begins a call for a group and returns what waits for its results.
         most: groups at most that have begun and were not given out.
 
@@ -80,7 +91,7 @@ def overlapped(
             except Exception as error:
                 failure = error
                 break
-            while at_once and begun:
+            while begun and (at_once(len(begun)) if callable(at_once) else at_once):
                 yield take()
         while begun:
             yield take()

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ._in_flight import beginner, overlapped
+from ._in_flight import beginner, overlapped, when_live
 from .errors import InputError
 from .sources import Batch, Frame, Sources
 from .tracking.sources import Trackers
@@ -54,11 +54,12 @@ def _pairs(
 
     with contextlib.nullcontext() if borrowed else frames:
         # Whoever leaves early keeps the frames of sources that he has lent.
-        at_once = borrowed or not frames.at_hand
-        batches = ((batch, at_once) for batch in frames.batches(max(engine.batch, 1)))
+        at_once = borrowed or (not frames.at_hand and when_live(engine, frames))
+        batches = ((batch, at_once) for batch in frames.batches(max(engine.batch, 1), timed=False))
         # Closed before the sources are: calls are in flight.
         with contextlib.closing(overlapped(batches, begin_batch, most)) as results:
             for batch, found in results:
+                frames.note_results(batch)
                 good = [frame for frame in batch.frames if frame.error is None]
                 for frame, poses in zip(good, found, strict=True):
                     yield frame, poses if trackers is None else trackers.update(frame, poses)

@@ -274,8 +274,9 @@ class Engine:
         Returns:
             An iterator over pairs of :class:`trtpose.Frame` (``image``, ``source``, ``index``, ``time``) and
             :class:`Poses`. Leaving it early stops the reading. While it runs it has calls in flight, all that
-            :attr:`max_in_flight` allows; :meth:`infer` works beside them. Of cameras and streams, and of
-            :class:`Sources` that were given, no frame is read before the results of the one before are out.
+            :attr:`max_in_flight` allows; :meth:`infer` works beside them. Of cameras and streams it has as many as the
+            engine computes at a time (``streams``), while further frames wait, and one on a GPU; of :class:`Sources`
+            that were given no frame is read before the results of the one before are out.
 
         Raises:
             InputError: as :class:`trtpose.Sources` and :meth:`infer`.

@@ -264,6 +264,19 @@ def test_what_is_wanted_at_once_waits_for_no_other() -> None:
     assert [group for group, _ in results] == [2, 3]
 
 
+def test_what_is_wanted_at_once_is_asked_again_after_each() -> None:
+    log: list[str] = []
+    waiting = iter([True, True, False, False, True, False, False])  # further frames, each time that somebody looks
+
+    def wanted(begun: int) -> bool:
+        return begun >= 2 or not next(waiting)
+
+    assert [group for group, _ in overlapped(((i, wanted) for i in range(5)), recorded(log), 3)] == [0, 1, 2, 3, 4]
+    # Two at a time while others wait; the first of two is finished before a third is asked for.
+    assert log[:5] == ["begin 0", "begin 1", "finish 0", "begin 2", "finish 1"]
+    assert log[5:] == ["finish 2", "begin 3", "finish 3", "begin 4", "finish 4"]
+
+
 def test_a_failure_comes_behind_the_results_before_it() -> None:
     def groups() -> Iterator[tuple[int, bool]]:
         yield 0, False

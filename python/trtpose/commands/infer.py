@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from .._files import make_folder, remove_empty
-from .._in_flight import overlapped
+from .._in_flight import overlapped, when_live
 from .._pyav import DECODERS
 from ..errors import Error, InputError
 from . import live, options, outputs
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from ..results import Poses
     from ..sinks.pictures import Pictures
     from ..sinks.resume import Done
-    from ..sources import Frame, Sources
+    from ..sources import Batch, Frame, Sources
     from ..tracking.crop import Crops
     from ..tracking.sources import Trackers
 
 __all__ = ["SUMMARY", "add_arguments", "add_outputs", "run"]
 
-_Batch: TypeAlias = "tuple[tuple[list[Frame], list[int]], list[tuple[Frame, Poses | Error]]]"
-"""Frames of a batch and the sources that end with it; of those without an error what was found."""
+_Batch: TypeAlias = "tuple[tuple[list[Frame], Batch], list[tuple[Frame, Poses | Error]]]"
+"""Frames of a batch that were not done before; of those without an error what was found."""
 
 _MAX_BYTES = 256 << 20
 """Of the pictures that are being drawn; above it the first is waited for."""
@@ -126,7 +126,8 @@ def run(args: argparse.Namespace, seen: Callable[[Poses], None] | None = None) -
         # Where a frame is looked at depends on the one before, one is computed after the other.
         at_hand = 0 if getattr(args, "crop", False) else sources.frames_at_hand
         most = getattr(args, "max_frames", None) or at_hand
-        engine = options.open_engine(args, frames=min(at_hand, most))
+        cameras = 0 if getattr(args, "crop", False) else sources.waited_for
+        engine = options.open_engine(args, frames=min(at_hand, most), cameras=cameras)
         done = outputs.leave_out_done(args, engine, sources)
         with contextlib.ExitStack() as stack:
             # Entered outside the progress bar, so that the bar is gone before an error is printed.
@@ -238,12 +239,15 @@ class _Run:
         self._say_left_out()
         try:
             # With crops each frame is looked at where the one before was, so that one waits for the other.
-            at_once = self._crops is not None or not self._sources.at_hand
             most = int(getattr(self._engine, "max_in_flight", 1))
-            groups = ((group, at_once or most == 1) for group in self._batches())
+            at_once: bool | Callable[[int], bool] = self._crops is not None or most == 1
+            if not at_once and not self._sources.at_hand:
+                at_once = when_live(self._engine, self._sources)
+            groups = ((group, at_once) for group in self._batches())
             with contextlib.closing(overlapped(groups, self._begin, most)) as results:
-                for (frames, ended), pairs in self._to_the_end(results):
-                    self._take_batch(frames, pairs, ended)
+                for (frames, batch), pairs in self._to_the_end(results):
+                    self._sources.note_results(batch)
+                    self._take_batch(frames, pairs, batch.ended)
             self._finish_all()
             self._end_videos()
         except WindowClosedError:
@@ -265,7 +269,7 @@ class _Run:
             self._finish_all()
             raise
 
-    def _begin(self, group: tuple[list[Frame], list[int]]) -> Callable[[], list[tuple[Frame, Poses | Error]]]:
+    def _begin(self, group: tuple[list[Frame], Batch]) -> Callable[[], list[tuple[Frame, Poses | Error]]]:
         """Begin to infer a batch; what returned waits for the results."""
         good = [frame for frame in group[0] if frame.error is None]
         if self._crops is None and good and hasattr(self._engine, "submit"):
@@ -305,16 +309,16 @@ class _Run:
             shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
             self._say(f"left out {len(names)} that are no picture and no video: {shown}")
 
-    def _batches(self) -> Iterator[tuple[list[Frame], list[int]]]:
-        """Frames that are run together, of which only the last may have an error, and the sources that then end."""
+    def _batches(self) -> Iterator[tuple[list[Frame], Batch]]:
+        """Frames that are run together, of which only the last may have an error, and the batch that they are of."""
         left = self._max_frames
-        for batch in self._sources.batches(max(self._engine.batch, 1)):
+        for batch in self._sources.batches(max(self._engine.batch, 1), timed=False):
             frames = [frame for frame in batch.frames if not self._is_done(frame)][:left]
             for frame in frames:
                 self._live = self._live or frame.live
                 if len(self._sources) == 1 and frame.error is None:
                     self._progress.expect(self._expected(frame))
-            yield frames, batch.ended
+            yield frames, batch
             if left is not None:
                 left -= sum(frame.error is None for frame in frames)
                 if left <= 0:

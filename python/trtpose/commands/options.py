@@ -145,13 +145,13 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--latency",
         action="store_true",
-        help="on the CPU, one batch after the other with all cores (default for cameras, streams and a few pictures)",
+        help="on the CPU, one batch after the other with all cores (default for one camera or stream and few pictures)",
     )
     one.add_argument(
         "--throughput",
         action="store_true",
         help="on the CPU, as many batches at a time as there are cores, for files: each takes longer, all of them less "
-        f"(default for videos and folders, with no more than {_UNASKED} at a time)",
+        f"(default for videos, folders and several cameras, with no more than {_UNASKED} at a time)",
     )
 
 
@@ -162,24 +162,25 @@ def _is_large(model: str) -> bool:
         return False  # which is said where it is opened
 
 
-def _streams(args: argparse.Namespace, frames: float) -> dict[str, int]:
-    """Batches that the CPU computes at a time, by :func:`add_runs` or by how many frames are at hand."""
+def _streams(args: argparse.Namespace, frames: float, cameras: int) -> dict[str, int]:
+    """Batches that the CPU computes at a time, by :func:`add_runs`, by how many frames are at hand or by how many
+    cameras there are."""
     cores = getattr(args, "threads", None) or len(os.sched_getaffinity(0))
     if getattr(args, "throughput", False):
         return {"streams": min(cores, _MOST_STREAMS)}
     if getattr(args, "latency", False) or getattr(args, "vram_budget", None) is not None or _is_large(args.model):
         return {}
-    few = min(cores, _UNASKED)
+    few = min(cores, _UNASKED, cameras or _UNASKED)
     worth = _TURNS * few * (getattr(args, "batch", None) or 1)
-    return {"streams": few} if few > 1 and frames >= worth else {}
+    return {"streams": few} if few > 1 and (cameras > 1 or frames >= worth) else {}
 
 
-def open_engine(args: argparse.Namespace, *, frames: float = 0, **more: Any) -> Engine:
+def open_engine(args: argparse.Namespace, *, frames: float = 0, cameras: int = 0, **more: Any) -> Engine:
     """The engine that the options of :func:`add_model`, :func:`add_thresholds` and :func:`add_runs` describe; ``more``
-    is passed on. ``frames`` are at hand, none of which anybody waits for."""
+    is passed on. ``frames`` are at hand, none of which anybody waits for; or there are ``cameras`` and streams."""
     import trtpose
 
-    more |= _streams(args, frames)
+    more |= _streams(args, frames, cameras)
     given = _given(args, "precision", "spec", "imgsz", "batch", "threads", "streams", "vram_budget")
     engine = trtpose.Engine(
         args.model, device=args.device, rect=args.rect, thresholds=thresholds(args), **{**more, **given}

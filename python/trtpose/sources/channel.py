@@ -100,6 +100,11 @@ class Store:
                     return None
                 self.readable.wait(None if until is None else max(0.0, until - time.monotonic()))
 
+    def holds_something(self) -> bool:
+        """Whether :meth:`take` would give something at once."""
+        with self.readable:
+            return any(channel.waiting for channel in self.channels)
+
     def _in_turn(self, among: Collection[Channel]) -> list[Channel]:
         """The channels from the next in turn on; last those that were read for this batch and may be again."""
         turn = self._turn % max(1, len(self.channels))
@@ -213,6 +218,11 @@ class Channel:
     def count(self, position: int) -> Count:
         """The counters of a source, to be changed by its thread."""
         return self._store.counts[position]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame is there; the store's lock is held."""
+        return self._frames > 0
 
     def pop(self) -> Item | None:
         """What comes next, if it is there; the store's lock is held."""

@@ -22,8 +22,8 @@ class Frame:
     """One frame of a run, or the reason why there is none.
 
     Attributes:
-        image: (height, width, 3) uint8, BGR, turned as the file says; None where ``error`` is set. Of the latest frame of
-            a stream it is made when it is first asked for. So it is of one that the decoder gave as NV12, which is not to
+        image: (height, width, 3) uint8, BGR, turned as the file says; None where ``error`` is set. Of the latest frame
+            of a stream it is made when it is first asked for, and of one that the decoder gave as NV12, which is not to
             be written to.
         source: path, address (without password) or name of what it came from.
         index: number of the frame within its source, from 0.
@@ -97,10 +97,12 @@ class Batch:
     Attributes:
         frames: of one or several sources; only the last may have ``error`` set.
         ended: numbers (:attr:`Frame.position`) of the videos, cameras and streams whose last frame has been given out.
+        read: numbers of the sources of frames without an error, and when each was read, on the monotonic clock.
     """
 
     frames: list[Frame] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
+    read: list[tuple[int, float]] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,17 @@ class Sources:
         left = [item.kind for item in self._plan if item.position not in self._passed]
         return math.inf if "video" in left else len(left)
 
+    @property
+    def waited_for(self) -> int:
+        """How many sources are no files and no arrays, but cameras, streams and addresses."""
+        left = [item.kind for item in self._plan if item.position not in self._passed]
+        return sum(kind not in (*STILL, "video") for kind in left)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame can be given out at once."""
+        return self._store.holds_something()
+
     def __enter__(self) -> Sources:
         return self
 
@@ -263,13 +274,14 @@ class Sources:
         for batch in self.batches(1):
             yield from batch.frames
 
-    def batches(self, size: int, *, within: float = 0.005) -> Iterator[Batch]:
+    def batches(self, size: int, *, within: float = 0.005, timed: bool = True) -> Iterator[Batch]:
         """Frames by the batch, from all sources in turn.
 
         Args:
             size: frames in a batch at most, at least 1.
             within: seconds that the first picture of a camera or stream waits at most until its batch is given out. It
                 waits for nothing but sources that give frames and have none in the batch. Files fill their batches.
+            timed: whether the results of a batch are out when the next is asked for; else :meth:`note_results` tells.
 
         Returns:
             Batches that hold a frame, or tell of an end.
@@ -277,12 +289,16 @@ class Sources:
         size = whole(size, "size", 1)
         if not self._threads:
             self._start()
-        while (taken := self._gather(size, within)) is not None:
-            batch, moments = taken
+        while (batch := self._gather(size, within)) is not None:
             yield batch
-            now = time.monotonic()
-            for position, moment in moments:
-                self._store.counts[position].ages.append(now - moment)
+            if timed:
+                self.note_results(batch)
+
+    def note_results(self, batch: Batch) -> None:
+        """The results of a batch are out, for :attr:`Counters.age`."""
+        now = time.monotonic()
+        for position, moment in batch.read:
+            self._store.counts[position].ages.append(now - moment)
 
     def _start(self) -> None:
         self._birth = Birth()
@@ -318,9 +334,9 @@ class Sources:
         count = helpers(len(paths))
         return Ahead(paths, self._max_pixels, self._store, count) if count else None
 
-    def _gather(self, size: int, within: float) -> tuple[Batch, list[tuple[int, float]]] | None:
-        """The next batch, and when the frames of which source in it were read; None at the end."""
-        batch, moments = Batch(), list[tuple[int, float]]()
+    def _gather(self, size: int, within: float) -> Batch | None:
+        """The next batch; None at the end."""
+        batch = Batch()
         live: set[Channel] = set()
         until: float | None = None
         while len(batch.frames) < size:
@@ -344,8 +360,8 @@ class Sources:
                 batch.frames.append(frame)
                 if frame.error is not None:
                     break
-                moments.append((frame.position, moment))
+                batch.read.append((frame.position, moment))
                 if frame.live:
                     live.add(channel)
                     until = time.monotonic() + within if until is None else until
-        return (batch, moments) if batch.frames or batch.ended else None
+        return batch if batch.frames or batch.ended else None

@@ -114,5 +114,18 @@ def test_a_large_model_is_not_held_several_times_unasked(tmp_path: Path, monkeyp
     for size in ((64 << 20) + 1, 64 << 20):
         with (tmp_path / "m.onnx").open("wb") as file:
             file.truncate(size)
-        found.append(options._streams(argparse.Namespace(model=str(tmp_path / "m.onnx")), float("inf")))
+        found.append(options._streams(argparse.Namespace(model=str(tmp_path / "m.onnx")), float("inf"), 0))
     assert found == [{}, {"streams": 4}]
+
+
+@pytest.mark.parametrize(
+    ("cameras", "streams"), [(1, {}), (2, {"streams": 2}), (3, {"streams": 3}), (9, {"streams": 4})]
+)
+def test_several_cameras_are_looked_at_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cameras: int, streams: dict[str, int]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    args = argparse.Namespace(model=str(tmp_path / "m.onnx"))
+    assert options._streams(args, 0, cameras) == streams
+    args.latency = True
+    assert options._streams(args, 0, cameras) == {}

@@ -177,6 +177,22 @@ def test_a_batch_is_filled_from_several(streams: Streams):
     assert sizes[-10:] == [4] * 10
 
 
+def test_a_frame_is_as_old_as_its_results_and_one_that_waits_is_seen(streams: Streams):
+    addresses = cameras(streams, *[[(10**9, 0.01)]] * 2)
+    with Sources(addresses) as frames:
+        assert frames.waited_for == 2
+        batches = frames.batches(1, timed=False)
+        late = [next(batches), next(batches)]
+        assert [counters.age for counters in frames.counters] == [None, None]
+        time.sleep(0.2)
+        assert frames.waiting
+        for batch in late:
+            frames.note_results(batch)
+        assert all(counters.age is None or 0.2 <= counters.age < 60 for counters in frames.counters)
+        assert any(counters.age for counters in frames.counters)
+    assert not frames.waiting
+
+
 def test_one_live_picture_waits_no_longer_than_asked(streams: Streams):
     """Beside a camera that stands still and one that is not there, and alone without any wait."""
     frozen = cameras(streams, [(10**9, 0.01)], [(10**9, 3.0)], [passing()])
