@@ -221,6 +221,17 @@ struct Engine::Impl {
     /// Profiles of other sizes may end at fewer frames.
     int frames_per_run(Size size) const { return std::min(batch, shapes->largest_batch(size)); }
 
+    /// How many of `left` frames run together. What compiles a network for every number of frames would be at it all
+    /// the time where they come as cameras have them: a batch that is not full goes in pieces of few sizes.
+    int frames_of_run(int left, Size size) const {
+        const int most = frames_per_run(size);
+        if (left >= most || !shapes->any_batch()) return std::min(left, most);
+        for (const int piece : {4, 2}) {
+            if (piece <= left) return piece;
+        }
+        return 1;
+    }
+
     /// Where a frame must be: a GPU also takes what lies in host memory.
     Device home_of(Device device) const {
         const Device own = session->info().device;
@@ -238,9 +249,9 @@ struct Engine::Impl {
             const auto most = static_cast<size_t>(frames_per_run(size));
             size_t count = 1;
             while (count < most && first + count < frames.size() && input_size(frames[first + count]) == size) ++count;
-            const int frames_in_it = static_cast<int>(count);
+            const int frames_in_it = frames_of_run(static_cast<int>(count), size);
             call.runs.push_back({first, frames_in_it, shapes->padded(frames_in_it, size), size});
-            first += count;
+            first += static_cast<size_t>(frames_in_it);
         }
         return call;
     }
@@ -254,10 +265,10 @@ struct Engine::Impl {
                 to_string(input.device), ", the engine on ", to_string(session->info().device));
         engine::Call call;
         call.input = input;
-        const int most = frames_per_run(size);
-        for (int first = 0; first < input.batch; first += most) {
-            const int count = std::min(most, input.batch - first);
+        for (int first = 0; first < input.batch;) {
+            const int count = frames_of_run(input.batch - first, size);
             call.runs.push_back({static_cast<size_t>(first), count, shapes->padded(count, size), size});
+            first += count;
         }
         return call;
     }

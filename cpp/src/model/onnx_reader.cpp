@@ -238,7 +238,8 @@ private:
             if (attributes.count(name) && rare) out_.rare_attributes.insert(kind + "." + name);
         };
         if (kind.rfind("Reduce", 0) == 0) note("axes", true);
-        if (kind == "ConvTranspose") note("output_shape", of("group").number > 1 || of("auto_pad").text == "SAME_UPPER");
+        if (kind == "ConvTranspose")
+            note("output_shape", of("group").number > 1 || of("auto_pad").text == "SAME_UPPER");
         if (kind == "Resize") {
             note("antialias", of("antialias").number != 0);
             note("keep_aspect_ratio_policy", of("keep_aspect_ratio_policy").text != "stretch");

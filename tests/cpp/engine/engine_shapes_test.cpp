@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Batches and sizes that an engine runs, and the memory it plans for them.
 #include <algorithm>
+#include <set>
 
 #include "core/buffer.hpp"
 #include "engine/network_shapes.hpp"
@@ -21,7 +22,7 @@ TEST_F(EngineShapesTest, SlotKOfABatchEqualsTheFrameAlone) {
     network_->taken_runs();
     const auto together = infer(batched, frames);
     ASSERT_EQ(together.size(), frames.size());
-    const std::vector<std::pair<int, Size>> expected = {{4, {64, 96}}, {4, {64, 96}}, {3, {64, 96}}};
+    const std::vector<std::pair<int, Size>> expected = {{4, {64, 96}}, {4, {64, 96}}, {2, {64, 96}}, {1, {64, 96}}};
     EXPECT_EQ(network_->taken_runs(), expected);
     int poses = 0;
     for (size_t i = 0; i < frames.size(); ++i) {
@@ -30,6 +31,24 @@ TEST_F(EngineShapesTest, SlotKOfABatchEqualsTheFrameAlone) {
         poses += together[i].count;
     }
     EXPECT_GT(poses, 10);
+}
+
+TEST_F(EngineShapesTest, BatchesThatAreNotFullTakeFewSizes) {
+    EngineOptions options;
+    options.batch = 11;
+    Engine engine = make(options);
+    std::set<int> sizes;
+    for (int count = 1; count <= 25; ++count) {
+        network_->taken_runs();
+        EXPECT_EQ(infer(engine, mixed(count)).size(), static_cast<size_t>(count));
+        int frames = 0;
+        for (const auto& [batch, size] : network_->taken_runs()) {
+            sizes.insert(batch);
+            frames += batch;
+        }
+        EXPECT_EQ(frames, count);
+    }
+    EXPECT_EQ(sizes, (std::set<int>{1, 2, 4, 11}));
 }
 
 TEST_F(EngineShapesTest, AFixedBatchIsFilledUp) {
@@ -67,7 +86,7 @@ TEST_F(EngineShapesTest, RectTakesTheSmallestInputAndRunsEqualSizesTogether) {
     frames.emplace_back(7, 300, 300);
     const auto result = infer(engine, frames);
     const std::vector<std::pair<int, Size>> expected = {
-        {3, {64, 128}}, {1, {128, 64}}, {1, {64, 128}}, {1, {128, 128}}};
+        {2, {64, 128}}, {1, {64, 128}}, {1, {128, 64}}, {1, {64, 128}}, {1, {128, 128}}};
     EXPECT_EQ(network_->taken_runs(), expected);
     for (size_t i = 0; i < frames.size(); ++i) {
         EXPECT_EQ(result[i].count, std::vector<int>({1, 2, 3, 1, 2, 3})[i]) << i;

@@ -24,7 +24,7 @@ struct NetworkFacts {
     std::vector<std::vector<int64_t>> declared;  ///< shape of each output as the file has it
     uint64_t activation_bytes = 0;
     uint64_t bytes_beside = 0;  ///< of weights that the file does not have
-    ScoredRows rows;  ///< of which it leaves low ones out, where it can
+    ScoredRows rows;            ///< of which it leaves low ones out, where it can
 };
 
 /// Reads so many bytes of a file; false where it ends before or cannot be read.
@@ -77,8 +77,8 @@ struct KeptNetwork {
 class Keeping {
 public:
     /// None where it is switched off, the network is too small to be worth it or leaves its input size open, or there
-    /// is no folder for it. `config`: what it is compiled with, and what else it depends on. Reads all of the content. Throws Error(input) for a
-    /// variable with a value that cannot be, and what OnnxContent throws.
+    /// is no folder for it. `config`: what it is compiled with, and what else it depends on. Reads all of the content.
+    /// Throws Error(input) for a variable with a value that cannot be, and what OnnxContent throws.
     static std::optional<Keeping> of(const ModelFile& file, OnnxContent& content, const ov::AnyMap& config,
                                      ov::Core& core);
 

@@ -32,8 +32,8 @@ struct Network {
     SessionInfo info;
     size_t weight_bytes = 0;
     std::optional<Keeping> keeping;
-    std::optional<KeptNetwork> kept;  ///< until the shape that it is of is asked for
-    std::deque<ov::CompiledModel> from_kept;      ///< of each lane
+    std::optional<KeptNetwork> kept;             ///< until the shape that it is of is asked for
+    std::deque<ov::CompiledModel> from_kept;     ///< of each lane
     std::vector<std::vector<int64_t>> declared;  ///< shape of each output as the file has it
     int64_t room = 0;  ///< rows of outputs whose number of rows depends on the picture; 0: there are none
 
@@ -46,7 +46,7 @@ struct Network {
     struct Compiled {
         ov::PartialShape key;
         std::shared_ptr<FileBytes> bytes;  ///< that the weights of all lanes lie in, if any
-        std::deque<Lane> lanes;  ///< as many as streams
+        std::deque<Lane> lanes;            ///< as many as streams
         SessionShape shape;
         ScoredRows rows;  ///< that it was compiled for
 

@@ -68,7 +68,8 @@ void refuse_misread(const ModelFile& file) {
     refuse("Resize.antialias", "every answer would be another; export the model with antialias switched off");
     if (file.opset < 13 || file.opset > 17) return;
     for (const char* kind : {"ReduceL1", "ReduceLogSum", "ReduceLogSumExp"}) {
-        require(!file.rare_attributes.count(std::string(kind) + ".axes"), ErrorCode::model, file.path, ": its ", kind, " of opset ", file.opset,
+        require(!file.rare_attributes.count(std::string(kind) + ".axes"), ErrorCode::model, file.path, ": its ", kind,
+                " of opset ", file.opset,
                 " would be computed over all axes by OpenVINO, so that every answer is wrong; convert the model to "
                 "opset 18 with onnx.version_converter.convert_version, or export it with that opset");
     }
