@@ -226,7 +226,22 @@ private:
     struct Attribute {
         int64_t number = 0;
         std::string text;
+        std::vector<int64_t> numbers;
     };
+
+    /// Whether a library that takes an odd number at the wrong end, or in groups all at the end, pads otherwise. Where
+    /// the sizes do not say how much is padded: maybe.
+    static bool is_padded_rarely(const std::vector<int64_t>& shape, const std::vector<int64_t>& kernel,
+                                 const std::vector<int64_t>& strides, bool groups, bool upper) {
+        if (!groups && !upper) return false;
+        for (size_t i = 0; i < shape.size(); ++i) {
+            const int64_t stride = i < strides.size() ? strides[i] : 1;
+            if (i >= kernel.size() || stride < 1 || shape[i] % stride != 0) return true;
+            const int64_t padding = kernel[i] - stride;
+            if (groups ? padding > (upper ? 1 : 0) : padding % 2 != 0) return true;
+        }
+        return shape.empty();
+    }
 
     /// What a library may overlook, whose answers are then others.
     void note_rare(const std::string& kind, const std::map<std::string, Attribute>& attributes) {
@@ -239,9 +254,12 @@ private:
         };
         if (kind.rfind("Reduce", 0) == 0) note("axes", true);
         if (kind == "ConvTranspose")
-            note("output_shape", of("group").number > 1 || of("auto_pad").text == "SAME_UPPER");
+            note("output_shape",
+                 is_padded_rarely(of("output_shape").numbers, of("kernel_shape").numbers, of("strides").numbers,
+                                  of("group").number > 1, of("auto_pad").text == "SAME_UPPER"));
         if (kind == "Resize") {
             note("antialias", of("antialias").number != 0);
+            note("exclude_outside", of("exclude_outside").number != 0);
             note("keep_aspect_ratio_policy", of("keep_aspect_ratio_policy").text != "stretch");
         }
     }
@@ -274,6 +292,8 @@ private:
             if (m.field == 1) name = m.string();
             if (m.field == 3) value.number = m.integer();
             if (m.field == 4 && m.message().size() <= kWord) value.text = m.string();
+            if (m.field == 8 && value.numbers.size() < kWord)
+                m.integers([&](int64_t n) { value.numbers.push_back(n); });
             if (m.field == 5 || m.field == 10) inside(m, [&](Message t) { tensor(t); });
             if (m.field == 6 || m.field == 11) inside(m, [&](Message g) { graph(g, depth + 1); });
             if (m.field == 22 || m.field == 23) inside(m, [&](Message t) { sparse_tensor(t); });

@@ -76,6 +76,9 @@ class Undrawn:
         self.nv12 = nv12
         self.shape: tuple[int, int] = frame.height, frame.width
 
+    def __deepcopy__(self, _: dict[int, Any]) -> Undrawn:
+        return self  # nobody changes it
+
     @property
     def nbytes(self) -> int:
         """Bytes that are held."""

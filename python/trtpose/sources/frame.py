@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any
 
@@ -65,8 +65,15 @@ class Frame:
     undrawn: Undrawn | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.image is not None and self.undrawn is not None:  # as by dataclasses.replace: what is given counts
+            object.__setattr__(self, "undrawn", None)
         if self.undrawn is not None:
             object.__delattr__(self, "image")  # so that it is asked for below, once
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy: with pixels, as what a decoder gave stays in its process."""
+        values = [None if one.name == "undrawn" else getattr(self, one.name) for one in fields(self)]
+        return type(self), tuple(values)
 
     def __getattr__(self, name: str) -> Any:
         undrawn: Undrawn | None = self.__dict__.get("undrawn")
@@ -84,9 +91,10 @@ class Frame:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its pixels, as the decoder gave them."""
+        """Bytes of its pixels, as the decoder gave them and as they were made of it."""
         if self.undrawn is not None:
-            return self.undrawn.nbytes
+            made = self.__dict__.get("image")
+            return self.undrawn.nbytes + (0 if made is None else made.nbytes)
         return 0 if self.image is None else self.image.nbytes
 
 

@@ -168,13 +168,7 @@ class Reader:
     def _open(self, item: Item) -> Capture:
         if item.kind == "camera":
             return Camera(item.value)
-        return Video(
-            item.value,
-            stream=item.kind == "stream",
-            transport=self._transport,
-            decode=self._decode,
-            drops=self._policy == "latest",
-        )
+        return Video(item.value, stream=item.kind == "stream", transport=self._transport, decode=self._decode)
 
     def _fail(self, item: Item, text: str, index: int, live: bool) -> None:
         error = InputError(f"{item.name}: {text}")
@@ -267,6 +261,9 @@ class Reader:
                     arrived=time.time() if live else None,
                 )
                 self._channel.put(frame, replace=live and self._policy == "latest")
+                if isinstance(capture, Video):
+                    counted = self._channel.count(item.position)
+                    capture.drops = counted.dropped > counted.read // 2
                 index += 1
                 # One frame a connection is no stream.
                 if index == first + 2 or not live:

@@ -230,7 +230,7 @@ class Sources:
     @property
     def waiting(self) -> bool:
         """Whether a frame can be given out at once."""
-        return self._store.holds_something()
+        return self._reads_here and self._store.holds_something()
 
     def __enter__(self) -> Sources:
         return self

@@ -48,17 +48,16 @@ class Video:
         stream: whether it is an address; one that does not say its length is then live.
         transport: ``tcp`` or ``udp``, by which RTSP is asked to send.
         decode: one of :data:`trtpose._pyav.DECODERS`.
-        drops: whether most of its frames may be dropped where it is live, so that pixels are made of those alone that
-            somebody asks for.
+
+    Attributes:
+        drops: whether most of its frames are dropped, so that pixels are made of those alone that somebody asks for.
 
     Raises:
         OpenError: it cannot be opened.
         DeviceError: there is no PyAV.
     """
 
-    def __init__(
-        self, address: str, *, stream: bool = False, transport: str = "tcp", decode: str = "cpu", drops: bool = False
-    ) -> None:
+    def __init__(self, address: str, *, stream: bool = False, transport: str = "tcp", decode: str = "cpu") -> None:
         self._av = require_av("reading a video or stream")
         self._container = self._open(address, stream, transport, decode)
         self._stream = self._container.streams.best("video")
@@ -89,7 +88,7 @@ class Video:
         self._no_order = bool(kinds & _NO_ORDER)
         self._start: int | None = None if self.live or self._no_order else self._start_ticks()
         self._whole = WholePictures(self._av, self._stream.codec_context.name if kinds & _IN_PARTS else "")
-        self._drops = drops and self.live
+        self.drops = False
         self._converts = threading.Lock()
         self._reformat = self._av.video.reformatter.VideoReformatter().reformat
         self._turn: Turn | None = None
@@ -214,7 +213,7 @@ class Video:
         if frame.key_frame or self._read == 1:  # nothing is turned anew between two whole pictures
             self._turn = display_turn(frame)
         found = undrawn(frame, self._converted) if self._turn is None else None
-        if found is None and self._drops and self._turn is None:
+        if found is None and self.drops and self._turn is None:
             found = Undrawn(frame, None, self._converted)
         if found is not None:
             return found

@@ -76,8 +76,10 @@ def with_node(path: Path, kind: str, inputs: dict[str, NDArray[Any]], **attribut
 
 
 def deconvolution(path: Path, groups: int, **attributes: Any) -> Path:
-    weights = np.ones((3, 1 if groups == 3 else 3, 3, 3), np.float32)
-    return with_node(path, "ConvTranspose", {"w": weights}, group=groups, strides=[2, 2], **attributes)
+    side = attributes.pop("side", 3)
+    weights = np.ones((3, 1 if groups == 3 else 3, side, side), np.float32)
+    sizes = {"kernel_shape": [side, side], "strides": [2, 2]}
+    return with_node(path, "ConvTranspose", {"w": weights}, group=groups, **sizes, **attributes)
 
 
 @pytest.mark.parametrize(("groups", "padding"), [(3, "NOTSET"), (3, "SAME_LOWER"), (1, "SAME_UPPER")])
@@ -89,8 +91,11 @@ def test_a_deconvolution_that_would_be_moved_is_refused(tmp_path: Path, groups: 
     assert Engine(deconvolution(tmp_path / "m.onnx", groups, **pads)).infer(picture(40, 50))
 
 
-def test_other_deconvolutions_are_run(tmp_path: Path) -> None:
-    path = deconvolution(tmp_path / "m.onnx", 1, output_shape=[128, 128], auto_pad="SAME_LOWER")
+@pytest.mark.parametrize(
+    ("groups", "padding", "side"), [(1, "SAME_LOWER", 3), (1, "SAME_UPPER", 4), (3, "SAME_UPPER", 3), (3, "NOTSET", 2)]
+)
+def test_deconvolutions_that_are_read_right_are_run(tmp_path: Path, groups: int, padding: str, side: int) -> None:
+    path = deconvolution(tmp_path / "m.onnx", groups, side=side, output_shape=[128, 128], auto_pad=padding)
     assert Engine(path).infer(picture(40, 50))
 
 
@@ -98,6 +103,7 @@ def test_other_deconvolutions_are_run(tmp_path: Path) -> None:
     ("attributes", "named"),
     [
         ({"antialias": 1}, "antialias"),
+        ({"exclude_outside": 1}, "exclude_outside"),
         ({"keep_aspect_ratio_policy": "not_larger"}, "keep_aspect_ratio_policy"),
         ({"antialias": 0, "keep_aspect_ratio_policy": "stretch"}, None),
     ],

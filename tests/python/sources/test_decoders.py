@@ -6,8 +6,11 @@ No device decodes here. What PyAV downloads from one is a frame in NV12, as raw 
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 import types
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from support import make_poses
 from trtpose import DeviceError, Engine, Nv12
 from trtpose.draw import draw
 from trtpose.sources import Frame, Sources
+from trtpose.sources.decoders import Undrawn
 from trtpose.sources.pictures import read_picture
 from trtpose.sources.video import Video
 
@@ -250,3 +254,26 @@ def test_a_device_is_asked_to_decode_and_may_leave_it(tmp_path: Path, monkeypatc
     assert [frame.error for frame in frames] == [None, None]
     assert all(isinstance(frame.given, Nv12) for frame in frames)
     assert [(one.kind, one.options) for one in asked] == [("cuda", {"allow_software_fallback": True})]
+
+
+def lazily_made() -> Frame:
+    frame = av.VideoFrame.from_ndarray(scene(0), format="bgr24").reformat(format="yuv420p")
+    undrawn = Undrawn(frame, None, lambda frame: frame.to_ndarray(format="bgr24"))
+    return Frame(None, "camera", index=3, live=True, undrawn=undrawn)
+
+
+def test_a_frame_that_nobody_looked_at_can_be_copied_and_sent():
+    for way in (copy.copy, copy.deepcopy, lambda frame: pickle.loads(pickle.dumps(frame))):
+        frame = lazily_made()
+        assert "image" not in vars(frame)
+        other = way(frame)
+        np.testing.assert_array_equal(other.image, frame.image)
+        assert (other.source, other.index, other.undrawn) == ("camera", 3, None)
+    assert frame.nbytes == frame.undrawn.nbytes + frame.image.nbytes
+
+
+def test_pixels_that_are_put_in_place_of_a_frames_are_what_the_engine_takes():
+    masked = np.zeros((48, 64, 3), np.uint8)
+    frame = replace(lazily_made(), image=masked)
+    assert frame.given is frame.image is masked
+    assert replace(lazily_made(), index=4).given.shape == scene(0).shape

@@ -64,8 +64,9 @@ void refuse_misread(const ModelFile& file) {
     refuse("ConvTranspose.output_shape",
            "every keypoint would be moved; export the model with a fixed input size, or with pads in its place");
     refuse("Resize.keep_aspect_ratio_policy",
-           "what is found would be stretched; export the model without this Resize, trtpose fits frames in itself");
-    refuse("Resize.antialias", "every answer would be another; export the model with antialias switched off");
+           "what is found may be stretched; export the model without this Resize, trtpose fits frames in itself");
+    refuse("Resize.antialias", "every answer may be another; export the model with antialias switched off");
+    refuse("Resize.exclude_outside", "every answer is another; export the model with exclude_outside switched off");
     if (file.opset < 13 || file.opset > 17) return;
     for (const char* kind : {"ReduceL1", "ReduceLogSum", "ReduceLogSumExp"}) {
         require(!file.rare_attributes.count(std::string(kind) + ".axes"), ErrorCode::model, file.path, ": its ", kind,
