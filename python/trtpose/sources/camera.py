@@ -31,6 +31,7 @@ class Camera:
     length: float | None = None
     time_base: Fraction = Fraction(1, 90_000)
     sound: bool = False
+    drops: bool = False
 
     def __init__(self, number: int) -> None:
         self._cv2 = require_opencv("reading a camera")

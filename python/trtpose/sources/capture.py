@@ -52,6 +52,7 @@ class Capture(Protocol):
         time_base: the times of its frames are multiples of this, in seconds.
         width, height: pixels of the first frame, 0 where not known before it is decoded.
         sound: whether there is sound beside the pictures.
+        drops: said by who reads it: whether most frames are dropped, so that it is better not to convert them at once.
     """
 
     live: bool
@@ -62,6 +63,7 @@ class Capture(Protocol):
     width: int
     height: int
     sound: bool
+    drops: bool
 
     def shots(self) -> Iterator[Shot]:
         """The frames, in the order in which they are shown; ends where there are no more, for whatever reason."""

@@ -261,9 +261,8 @@ class Reader:
                     arrived=time.time() if live else None,
                 )
                 self._channel.put(frame, replace=live and self._policy == "latest")
-                if isinstance(capture, Video):
-                    counted = self._channel.count(item.position)
-                    capture.drops = counted.dropped > counted.read // 2
+                counted = self._channel.count(item.position)
+                capture.drops = counted.dropped > counted.read // 2
                 index += 1
                 # One frame a connection is no stream.
                 if index == first + 2 or not live:
