@@ -53,7 +53,8 @@ def test_bench_and_info_of_a_model(shared: Path, capsys: pytest.CaptureFixture[s
     # 2.9 million weights in the file; the multiply-adds of its convolutions at 256x256, by OpenVINO's shapes.
     assert 2.5e6 < info["parameters"] < 4.5e6
     assert 0.4e9 < info["macs"] < 1.0e9
-    assert info["memory"]["weights"] == info["weight_bytes"]
+    # Those of the branches for single cells once more.
+    assert info["weight_bytes"] < info["memory"]["weights"] < 1.5 * info["weight_bytes"]
     status, out, _ = real_run(capsys, "info")
     assert status == 0
     assert "openvino" in out
