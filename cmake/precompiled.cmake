@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The headers that most sources begin with, read once for the builds of the tests, which compile everything several times:
-# half of what compiling takes goes into them. What is installed is built without, so that a source that lacks an #include
+# a third of what compiling takes goes into them. What is installed is built without, so that a source that lacks an #include
 # does not get past. -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON leaves them out, and so do the sanitizers.
 set(TRTPOSE_PRECOMPILED_STANDARD
   <algorithm> <array> <atomic> <chrono> <cmath> <condition_variable> <cstddef> <cstdint> <cstdio> <cstdlib> <cstring> <deque>

@@ -22,9 +22,9 @@ class Frame:
     """One frame of a run, or the reason why there is none.
 
     Attributes:
-        image: (height, width, 3) uint8, BGR, turned as the file says; None where ``error`` is set. Of the latest frame
-            of a stream it is made when it is first asked for, and of one that the decoder gave as NV12, which is not to
-            be written to.
+        image: (height, width, 3) uint8, BGR, turned as the file says; None where ``error`` is set. Where most
+            frames of a stream are dropped it is made when it is first asked for, and of one that the decoder gave as
+            NV12, which is not to be written to.
         source: path, address (without password) or name of what it came from.
         index: number of the frame within its source, from 0.
         is_video: whether the source is a video, camera or stream.

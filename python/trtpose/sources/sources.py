@@ -210,7 +210,7 @@ class Sources:
     @property
     def at_hand(self) -> bool:
         """Whether every source is a file or an array, so that its next frame does not have to be waited for."""
-        return all(item.kind in (*STILL, "video") for item in self._plan if item.position not in self._passed)
+        return self.waited_for == 0
 
     @property
     def frames_at_hand(self) -> float:

@@ -24,7 +24,7 @@ import trtpose
 from av_videos import turn_mp4, write_times
 from command_support import Run
 from source_support import read_all
-from support import make_poses
+from support import make_poses, write_video
 from trtpose import DeviceError, Engine, Nv12
 from trtpose.draw import draw
 from trtpose.sources import Frame, Sources
@@ -277,3 +277,14 @@ def test_pixels_that_are_put_in_place_of_a_frames_are_what_the_engine_takes():
     frame = replace(lazily_made(), image=masked)
     assert frame.given is frame.image is masked
     assert replace(lazily_made(), index=4).given.shape == scene(0).shape
+
+
+def test_pixels_that_are_made_later_are_the_same(tmp_path: Path):
+    path = write_video(tmp_path / "v.avi", frames=4)
+    at_once, later = Video(str(path)), Video(str(path))
+    later.drops = True
+    for one, other in zip(at_once.shots(), list(later.shots()), strict=True):
+        assert isinstance(one.image, np.ndarray)
+        assert isinstance(other.image, Undrawn)
+        np.testing.assert_array_equal(other.image.image(), one.image)
+        assert other.image.shape == one.image.shape[:2]

@@ -31,6 +31,7 @@ class Streams:
     def __init__(self) -> None:
         self.script: dict[str, list[Connection]] = {}
         self.opened: dict[str, int] = {}
+        self.made: list[Stream] = []
 
     def __call__(self, address: str, **options: Any) -> Any:
         if address not in self.script:
@@ -40,12 +41,14 @@ class Streams:
         connection = self.script[address][min(number, len(self.script[address]) - 1)]
         if isinstance(connection, Exception):
             raise connection
-        return Stream(*connection)
+        self.made.append(Stream(*connection))
+        return self.made[-1]
 
 
 class Stream:
     live, fps, total, length, width, height, sound = True, 25.0, None, None, 8, 8, False
     time_base = Fraction(1, 90_000)
+    drops = False
 
     def __init__(self, frames: int, pause: float) -> None:
         self._frames, self._pause = frames, pause
@@ -191,6 +194,17 @@ def test_a_frame_is_as_old_as_its_results_and_one_that_waits_is_seen(streams: St
         assert all(counters.age is None or 0.2 <= counters.age < 60 for counters in frames.counters)
         assert any(counters.age for counters in frames.counters)
     assert not frames.waiting
+
+
+@pytest.mark.parametrize("policy", ["latest", "every"])
+def test_a_stream_is_told_that_most_of_its_frames_are_dropped(streams: Streams, policy: str):
+    (address,) = cameras(streams, [(10**9, 0.001)])
+    with Sources(address, policy=policy) as frames:
+        next(iter(frames))
+        limit = time.monotonic() + 20
+        while policy == "latest" and not streams.made[0].drops and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert streams.made[0].drops == (policy == "latest")
 
 
 def test_one_live_picture_waits_no_longer_than_asked(streams: Streams):

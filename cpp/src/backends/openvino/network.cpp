@@ -142,16 +142,16 @@ bool Network::serves(Compiled& compiled) {
     return as_wanted;
 }
 
-void Network::fill(Compiled& compiled) {
+size_t Network::fill(Compiled& compiled) {
     if (kept && compiled.key == partial_shape(kept->facts.input.shape)) {
         compiled.bytes = kept->bytes;
         for (ov::CompiledModel& one : from_kept) compiled.lanes.emplace_back().model = std::move(one);
         from_kept.clear();
         compiled.shape.activation_bytes = kept->facts.activation_bytes;
-        compiled.shape.weight_bytes = (weight_bytes + kept->facts.bytes_beside) * lane_configs.size();
         compiled.rows = kept->facts.rows;
+        const size_t beside = kept->facts.bytes_beside;
         kept.reset();
-        return;
+        return beside;
     }
     const auto reshaped = model_of(compiled.key);
     check_sizes(*reshaped);
@@ -161,11 +161,11 @@ void Network::fill(Compiled& compiled) {
         compiled.lanes.emplace_back().model = compile_model(shorter ? shorter : reshaped, config_of(i));
     compiled.shape.activation_bytes = peak_activations(*reshaped);
     const size_t beside = shorter ? bytes_beside(*shorter) : 0;
-    compiled.shape.weight_bytes = (weight_bytes + beside) * lane_configs.size();
-    if (!keeping || reshaped != model) return;
+    if (!keeping || reshaped != model) return beside;
     keeping->keep({info.input, info.outputs, declared, compiled.shape.activation_bytes, beside, rows},
                   compiled.lanes.front().model);
     keeping.reset();
+    return beside;
 }
 
 void Network::set_rows(const ScoredRows& wanted) {
@@ -217,7 +217,7 @@ void Network::add(const ov::PartialShape& key) {
     auto compiled = std::make_shared<Compiled>();
     compiled->key = key;
     try {
-        fill(*compiled);
+        compiled->shape.weight_bytes = (weight_bytes + fill(*compiled)) * lane_configs.size();
     } catch (const std::exception& error) {
         if (dynamic_cast<const Error*>(&error)) throw;
         throw Error(ErrorCode::model,

@@ -72,8 +72,8 @@ struct Network {
     void import_model();
     /// Takes what is kept of it, if anything is. Throws Error(model) where the file changes meanwhile.
     bool take_kept();
-    /// Compiles for a shape, or takes what was compiled for it.
-    void fill(Compiled& compiled);
+    /// Compiles for a shape, or takes what was compiled for it; bytes of weights in a lane that the file does not have.
+    size_t fill(Compiled& compiled);
     /// The imported model for an input.
     std::shared_ptr<ov::Model> model_of(const ov::PartialShape& key);
     /// Whether what was compiled, as by who finds out what the network is, is what would be compiled now.

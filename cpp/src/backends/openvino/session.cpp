@@ -220,7 +220,6 @@ std::unique_ptr<Session> open(const ModelFile& file, OnnxContent content, const 
     try {
         auto settings = network->config_of(0);
         // What low rows are left out with depends on it.
-        settings.emplace("streams", std::to_string(options.streams));
         settings.emplace("threads_of_lane", std::to_string(network->threads_of_lane));
         network->keeping = openvino::Keeping::of(file, *network->content, settings, openvino::core());
     } catch (const Error&) {
